@@ -43,7 +43,7 @@ class StreamedResponse(RetrieveResponse):
     """The answer, whose body are `parts` with a `boundary`."""
 
     boundary: str
-    parts: AsyncGenerator[bytes]
+    parts: AsyncGenerator[bytes | bytearray]
 
 
 async def decode(request: HttpRequest) -> FrontRequest:
@@ -107,7 +107,7 @@ class _Series:
         self._forms = resource.frame_forms
         self._consumer = room.consumer(visitor)
 
-    async def parts(self) -> AsyncGenerator[bytes]:
+    async def parts(self) -> AsyncGenerator[bytes | bytearray]:
         """The parts in the order in which instances arrive, and the end.
 
         Raises
@@ -131,7 +131,7 @@ class _Series:
         if has_begun:
             yield multipart.closing(self.boundary)
 
-    async def _parts_of(self, cached: CachedInstance) -> AsyncGenerator[bytes]:
+    async def _parts_of(self, cached: CachedInstance) -> AsyncGenerator[bytes | bytearray]:
         holding = Holding(self._room, self._study, self._consumer, ahead=False)
         holding.hold(cached)
         try:
@@ -140,7 +140,7 @@ class _Series:
             reader = PieceReader(pieces, min(total, _CHUNK_BYTES))
             try:
                 for _ in range(ceil(total / _CHUNK_BYTES)):
-                    yield bytes(await asyncio.to_thread(reader.next_chunk))
+                    yield await asyncio.to_thread(reader.next_chunk)
             finally:
                 reader.close()
         finally:
@@ -181,7 +181,9 @@ class _Series:
             yield multipart.part_head(self.boundary, headers), *pieces
 
 
-async def _beginning(first: bytes, parts: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+async def _beginning(
+    first: bytes | bytearray, parts: AsyncGenerator[bytes | bytearray]
+) -> AsyncGenerator[bytes | bytearray]:
     """`first` and then the other `parts`."""
     async with aclosing(parts):
         yield first

@@ -76,15 +76,16 @@ def seal(chunks: Iterable[bytes], path: Path) -> SealedFile:
     return SealedFile(path, size, digest.hexdigest(), key)
 
 
-def _even(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    waiting = bytearray()
+def _even(chunks: Iterable[bytes]) -> Iterator[memoryview]:
+    """The same bytes in pieces of `_CHUNK`, copied only where one goes on in the next of `chunks`."""
+    rest = b""
     for chunk in chunks:
-        waiting += chunk
-        while len(waiting) >= _CHUNK:
-            yield bytes(waiting[:_CHUNK])
-            del waiting[:_CHUNK]
-    if waiting:
-        yield bytes(waiting)
+        view = memoryview(rest + chunk if rest else chunk)
+        whole = len(view) // _CHUNK * _CHUNK
+        yield from (view[start : start + _CHUNK] for start in range(0, whole, _CHUNK))
+        rest = bytes(view[whole:])
+    if rest:
+        yield memoryview(rest)
 
 
 def _nonce(number: int) -> bytes:

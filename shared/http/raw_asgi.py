@@ -155,7 +155,7 @@ async def until_gone(departure: asyncio.Future[Any]) -> AsyncGenerator[None]:
 
 
 async def send_stream(
-    receive: Receive, send: Send, *, status: int, headers: Headers, chunks: AsyncGenerator[bytes]
+    receive: Receive, send: Send, *, status: int, headers: Headers, chunks: AsyncGenerator[bytes | bytearray]
 ) -> None:
     """Answer with a body that is made while it is sent, of a length that nobody knows (chunked).
 

@@ -134,7 +134,7 @@ class HttpResponse:
     media_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
     pieces: Sequence[Piece] = ()
-    stream: AsyncGenerator[bytes] | None = None
+    stream: AsyncGenerator[bytes | bytearray] | None = None
     sent: Callable[[], None] | None = None
 
     @property

@@ -11,11 +11,11 @@ import {
 import * as loader from "@cornerstonejs/dicom-image-loader";
 import * as tools from "@cornerstonejs/tools";
 
-import { TAG, number, texts } from "./attributes";
+import { isDecodedWrongly } from "./arrival";
+import type { Arrival } from "./arrival";
 import type { Attributes } from "./attributes";
 import type { Dicomweb } from "./dicomweb";
-import { Arrival, KEPT_OCTETS, useArrivedFrames } from "./frames";
-import type { Series } from "./series";
+import { useArrivedFrames } from "./frames";
 
 const CACHE_OCTETS = 768 * 1024 * 1024;
 const AT_ONCE = 6;
@@ -36,20 +36,8 @@ const CLASSES = [
   tools.PlanarRotateTool,
 ];
 
-/** Let scripts of this very host be workers, and nothing be made of text (Trusted Types). */
-function trustOwnScripts(): void {
-  const factory = (window as unknown as { trustedTypes?: { createPolicy(name: string, rules: object): void } }).trustedTypes;
-  factory?.createPolicy("default", {
-    createScriptURL: (address: string) => {
-      if (new URL(address, document.baseURI).origin !== location.origin) throw new TypeError("a script of another host");
-      return address;
-    },
-  });
-}
-
 /** Start everything that the panes share; each request goes with the token of its study. */
 export async function start(studies: Dicomweb[]): Promise<RenderingEngine> {
-  trustOwnScripts();
   await initCore();
   cache.setMaxCacheSize(CACHE_OCTETS);
   loader.init({
@@ -105,23 +93,10 @@ const WITHOUT_COMPRESSION = 'multipart/related; type="application/octet-stream";
 
 const addressOf = (imageId: string) => imageId.replace(/^wadors:/, "");
 
-/** JPEG of more than 8 bits: our decoder gives each pixel 15 too much. */
-const isDecodedWrongly = (of: Attributes) =>
-  texts(of, TAG.LossyImageCompressionMethod).includes("ISO_10918_1") && (number(of, TAG.BitsStored) ?? 0) > 8;
-
 /** Tell the loader what an instance says of its pixels. */
 export function know(imageId: string, attributes: Attributes): void {
   if (isDecodedWrongly(attributes)) decodedThere.add(addressOf(imageId));
   loader.wadors.metaDataManager.add(imageId, attributes as never);
-}
-
-/** Have the frames of a series come by one request; undefined where it has but one, or they are not kept as they come. */
-export function arrivalOf(series: Series, attributes: Attributes): Arrival | undefined {
-  const frames = series.instances * (number(attributes, TAG.NumberOfFrames) ?? 1);
-  const tags = [TAG.Rows, TAG.Columns, TAG.SamplesPerPixel, TAG.BitsAllocated];
-  const octets = tags.reduce((product, tag) => product * (number(attributes, tag) ?? 1), frames / 8);
-  if (frames < 2 || octets > KEPT_OCTETS || isDecodedWrongly(attributes)) return undefined;
-  return Arrival.of(series.dicomweb, series.uid);
 }
 
 /** Load images in a given order beside what people ask for, those first that arrive; `received` is called for each. */

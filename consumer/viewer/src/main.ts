@@ -2,14 +2,18 @@
 
 import "./viewer.css";
 
+import { arrivalOf } from "./arrival";
 import { TAG, number, text } from "./attributes";
 import { Dicomweb } from "./dicomweb";
 import type { Given } from "./dicomweb";
 import { element } from "./dom";
+import { kindOf } from "./series";
 import type { Series } from "./series";
+import { trustOwnScripts } from "./trust";
 import { WORDS } from "./words";
 
 async function begin(host: HTMLElement, given: Given): Promise<void> {
+  trustOwnScripts();
   // By far the largest part: it comes while what is shown first is asked for.
   const viewer = import("./viewer");
   const studies = given.studies.map((one) => new Dicomweb(given, one));
@@ -39,6 +43,7 @@ async function seriesOf(dicomweb: Dicomweb): Promise<Series[]> {
 /** What instances the series have, and of which kind; of the first one they are asked for first. */
 async function learn([first, ...others]: Series[]): Promise<void> {
   await learnOf(first!);
+  if (first!.known.length > 1 && kindOf(first!.sopClass) === "images") ahead(first!);
   await Promise.all(others.map(learnOf));
 }
 
@@ -46,6 +51,15 @@ async function learnOf(series: Series): Promise<void> {
   series.known = await series.dicomweb.instances(series.uid);
   series.instances = series.known.length;
   series.sopClass = series.known[0] ? text(series.known[0], TAG.SOPClassUID) : "";
+}
+
+/** Have images come while the viewer itself is on its way. */
+function ahead(series: Series): void {
+  series.head = series.dicomweb.metadata(series.uid, text(series.known[0]!, TAG.SOPInstanceUID)).then(([head]) => {
+    if (head) arrivalOf(series, head);
+    return head;
+  });
+  series.head.catch(() => (series.head = undefined)); // asked for again, and told, where it is needed
 }
 
 const host = document.getElementById("viewer")!;

@@ -2,8 +2,9 @@
 
 import { TAG, number, text } from "./attributes";
 import type { Attributes } from "./attributes";
-import { arrivalOf, know } from "./engine";
-import type { Arrival } from "./frames";
+import { arrivalOf } from "./arrival";
+import type { Arrival } from "./arrival";
+import { know } from "./engine";
 import { inOrder, isSamePatient } from "./series";
 import type { Picture, Series } from "./series";
 
@@ -21,7 +22,7 @@ export interface Opened {
 export async function* openings(series: Series, first: string): AsyncGenerator<Opened> {
   let arrival: Arrival | undefined;
   if (series.instances > 1) {
-    const [one] = await series.dicomweb.metadata(series.uid, first);
+    const one = await (series.head ?? series.dicomweb.metadata(series.uid, first).then(([head]) => head));
     arrival = one && arrivalOf(series, one);
     if (one) yield opened(series, [one], false, arrival);
   }

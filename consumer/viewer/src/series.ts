@@ -23,6 +23,8 @@ export interface Series {
   instances: number;
   /** Its instances, as far as they are known without them. */
   known: Attributes[];
+  /** What its first instance says, where that was asked for ahead. */
+  head?: Promise<Attributes | undefined>;
 }
 
 /** Documents and others that have no pixels to scroll. */
