@@ -97,7 +97,7 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three times as many as there are processors: most of the time tests wait, for services and databases
+    """Twice as many as there are processors: much of the time tests wait, for services and databases
     that are processes of their own, for leases, for what is not to come."""
     return len(os.sched_getaffinity(0)) * 2
 
