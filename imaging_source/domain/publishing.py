@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timezone, tzinfo
 from typing import Final
@@ -276,13 +276,29 @@ def submission(
         size=len(document),
         title=title(header),
     )
+    return sole_document(
+        entry, names, moment=created, content_type_code=coding.content_type_code, made_by=made_by
+    )
+
+
+def sole_document(
+    entry: DocumentEntry,
+    names: Names,
+    *,
+    moment: datetime,
+    content_type_code: Code,
+    made_by: Author,
+    relations: Iterable[Association] = (),
+) -> Submission:
+    """A SubmissionSet that `made_by` submits at `moment` (aware), whose only member is `entry`, and the
+    `relations` of this to what is registered."""
     submission_set = SubmissionSet(
         entry_uuid=names.submission_set_uuid,
         unique_id=names.submission_set_unique_id,
-        patient_id=patient_id,
+        patient_id=entry.patient_id,
         source_id=names.source_id,
-        submission_time=Timestamp.of(created),
-        content_type_code=coding.content_type_code,
+        submission_time=Timestamp.of(moment),
+        content_type_code=content_type_code,
         authors=(made_by,),
     )
     member = Association(
@@ -292,7 +308,9 @@ def submission(
         target_object=names.entry_uuid,
         submission_set_status="Original",
     )
-    return Submission(submission_set=submission_set, document_entries=(entry,), associations=(member,))
+    return Submission(
+        submission_set=submission_set, document_entries=(entry,), associations=(member, *relations)
+    )
 
 
 def with_bundle(submitted: Submission, document: bytes, unique_id: str) -> Submission:

@@ -22,7 +22,6 @@ from shared.ebrim.model import (
     Code,
     DocumentEntry,
     Submission,
-    SubmissionSet,
     Timestamp,
 )
 
@@ -165,26 +164,13 @@ def submission(
         size=len(document),
         title=(report.title or publishing.title(header))[:_TITLE_LENGTH].rstrip(),
     )
-    submission_set = SubmissionSet(
-        entry_uuid=names.submission_set_uuid,
-        unique_id=names.submission_set_unique_id,
-        patient_id=patient_id,
-        source_id=names.source_id,
-        submission_time=Timestamp.of(now),
+    return publishing.sole_document(
+        entry,
+        names,
+        moment=now,
         content_type_code=coding.content_type_code,
-        authors=(made_by,),
-    )
-    member = Association(
-        entry_uuid=names.has_member_uuid,
-        association_type=AssociationType.HAS_MEMBER,
-        source_object=names.submission_set_uuid,
-        target_object=names.entry_uuid,
-        submission_set_status="Original",
-    )
-    return Submission(
-        submission_set=submission_set,
-        document_entries=(entry,),
-        associations=(member, *_relations(names.entry_uuid, links)),
+        made_by=made_by,
+        relations=_relations(names.entry_uuid, links),
     )
 
 
