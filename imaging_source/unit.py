@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
-from operator import attrgetter
 
 import httpx2
 
@@ -20,6 +18,7 @@ from imaging_source.store.instances import InstanceStore
 from imaging_source.store.integrity import Damages
 from imaging_source.store.publications import PublishedStudy, find_published_studies
 from imaging_source.store.rejections import KeyObjects
+from shared.alike import alike
 from shared.audit.recorder import AuditRecorder
 from shared.consent.decision import Action, Consent, Decision, Resource
 from shared.http.checked import StoreUnavailable
@@ -32,11 +31,8 @@ from shared.security.caller import Caller, Node
 from shared.soap.client import SoapClient
 from shared.store.engine import Database
 
-_STUDY_OF = attrgetter("study_instance_uid")
-# All of an instance on which its resource depends.
-_patient_of = attrgetter("study_instance_uid", "patient_id", "issuer_of_patient_id")
-
 NOBODY = Decision(False, "the patient of the study is not known in the affinity domain")
+_NO_ACCESS = Access("", NOBODY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,29 +92,19 @@ class Unit(UnitOfWork[Parts]):
         The patient is the one for whom the study is published, as far as the instance names the same Patient
         ID, and else the one of the instance, where the department's ids are those of the affinity domain.
         """
-        studies = set(map(_STUDY_OF, instances))
-        published = await find_published_studies(self.parts.database, sorted(studies))
-        # A study's instances are mostly of one patient, and then of one resource.
-        alike = {patient: next(ones) for patient, ones in groupby(instances, _patient_of)}
-        resources = {
-            patient: self._resource(instance, published.get(instance.study_instance_uid))
-            for patient, instance in alike.items()
-        }
-        distinct = tuple(dict.fromkeys(filter(None, resources.values())))
+        of_patients = alike(instances, "study_instance_uid", "patient_id", "issuer_of_patient_id")
+        firsts = [ones[0] for ones in of_patients]
+        studies = sorted({one.study_instance_uid for one in firsts})
+        published = await find_published_studies(self.parts.database, studies)
+        resources = [self._resource(one, published.get(one.study_instance_uid)) for one in firsts]
+        distinct = tuple(dict.fromkeys(filter(None, resources)))
         answers = await self.decide(distinct, action) if distinct else ()
         decisions = dict(zip(distinct, answers, strict=True))
-        access = {
-            patient: Access("", NOBODY)
-            if resource is None
-            else Access(resource.patient_id, decisions[resource])
-            for patient, resource in resources.items()
-        }
-        return {
-            instance.sop_instance_uid: answer
-            for patient, ones in groupby(instances, _patient_of)
-            for answer in (access[patient],)
-            for instance in ones
-        }
+        access: dict[str, Access] = {}
+        for ones, resource in zip(of_patients, resources, strict=True):
+            answer = _NO_ACCESS if resource is None else Access(resource.patient_id, decisions[resource])
+            access |= dict.fromkeys([one.sop_instance_uid for one in ones], answer)
+        return access
 
     def _resource(
         self, instance: Instance | ListedInstance, published: PublishedStudy | None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from bench.support.untrusting import may_be_untrusting, untrusting
+from bench.support.untrusting import PERMITTED, may_be_untrusting, untrusting
 from imaging_source.app import ImagingSource, build
 from imaging_source.settings import ImagingSourceSettings
 from imaging_source.unit import Unit
 from shared.http.raw_asgi import Receive, Scope, Send
 from shared.http.server import run_service
+from shared.imaging.holding import Access
 
 WITHOUT_TRUST = "/without-trust"
 
@@ -35,12 +38,25 @@ class Measured:
         await self._source.asgi(scope, receive, send)
 
 
+def _may_give_to_anybody() -> None:
+    """Let units not look for the patient either, whom decision and record alone are about."""
+    access, anybody = Unit.access, Access("", PERMITTED)
+
+    async def given(self: Unit, instances: Sequence[Any], *action: Any) -> Mapping[str, Access]:
+        if untrusting.get():
+            return {instance.sop_instance_uid: anybody for instance in instances}
+        return await access(self, instances, *action)
+
+    Unit.access = given  # type: ignore[assignment,method-assign]
+
+
 def main() -> None:
     """Serve until SIGTERM; the port is the only thing printed."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("settings", help="settings of the imaging source, JSON")
     settings = ImagingSourceSettings.model_validate_json(options.parse_args().settings)
     may_be_untrusting(Unit)
+    _may_give_to_anybody()
 
     async def built() -> Measured:
         return Measured(await build(settings))

@@ -7,29 +7,28 @@ from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from shared.audit.events import AuditEvent
-from shared.audit.recorder import AuditRecorder
+import shared.perform
 from shared.consent.decision import Decision
 
 #: Whether the request that is answered now is one of those.
 untrusting: ContextVar[bool] = ContextVar("untrusting", default=False)
-_PERMITTED = Decision(True, "")
+PERMITTED = Decision(True, "")
 
 
 def may_be_untrusting(unit: Any) -> None:
-    """Let the units of this kind, and the recorder, look at `untrusting` before they do anything."""
-    decide, record = unit.decide, AuditRecorder.record
+    """Let the units of this kind look at `untrusting` before they decide, and whoever records before a record
+    is made of what was done."""
+    decide, record = unit.decide, shared.perform._recorded
 
     async def decided(self: Any, resources: Sequence[Any], *given: Any) -> Sequence[Decision]:
         if untrusting.get():
-            return [_PERMITTED] * len(resources)
+            return [PERMITTED] * len(resources)
         answered: Sequence[Decision] = await decide(self, resources, *given)
         return answered
 
-    async def recorded(self: AuditRecorder, events: Sequence[AuditEvent]) -> None:
+    async def recorded(*given: Any) -> None:
         if not untrusting.get():
-            await record(self, events)
+            await record(*given)
 
     unit.decide = decided
-    vars_of_recorder: Any = AuditRecorder
-    vars_of_recorder.record = recorded
+    shared.perform._recorded = recorded

@@ -249,10 +249,10 @@ def audit(
 ) -> tuple[AuditEvent, ...]:
     """Describe the transfer, one event for each patient and outcome; without a response all of it failed."""
     if isinstance(response, ImagingDocumentSet):
-        results: Iterable[InstanceResult] = response.results
+        results: Sequence[InstanceResult] = response.results
     else:
         failure = "" if outcome is Outcome.SUCCESS else "the request was not answered, or not to its end"
-        results = (_result(each, failure=failure) for each in dict.fromkeys(_asked(request)))
+        results = tuple(_result(each, failure=failure) for each in dict.fromkeys(_asked(request)))
     return events(
         results,
         caller,

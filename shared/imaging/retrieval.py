@@ -10,6 +10,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from shared.alike import alike
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Coded, Outcome
 from shared.audit.patterns import Side
@@ -74,8 +75,8 @@ def choices(
     """
     of_kind: dict[tuple[object, ...], Choice] = {}
     answer: list[tuple[Instance, Choice]] = []
-    for kind, alike in groupby(instances, _KIND_OF):
-        ones = list(alike)
+    for kind, run in groupby(instances, _KIND_OF):
+        ones = list(run)
         if (choice := of_kind.get(kind)) is None:
             choice = of_kind[kind] = choose(ones[0])
         answer += zip(ones, repeat(choice))
@@ -203,7 +204,7 @@ def syntax_of(instance: Instance, choice: Choice) -> str:
 
 
 def events(
-    results: Iterable[InstanceResult],
+    results: Sequence[InstanceResult],
     caller: Caller,
     *,
     transaction: Coded,
@@ -211,18 +212,17 @@ def events(
     failure: Outcome = Outcome.SERIOUS_FAILURE,
 ) -> tuple[AuditEvent, ...]:
     """Describe a retrieval (PS3.15 A.5.3.7): one event for each patient and outcome."""
-
-    key = attrgetter("failure", "patient_id")
+    kinds = alike(results, "failure", "patient_id")
     return tuple(
         patterns.instances(
             transaction,
             Side.SERVER,
             caller,
-            failure if reason else Outcome.SUCCESS,
-            list(of_patient),
-            patient_id=patient_id,
-            description=reason,
+            failure if of_kind[0].failure else Outcome.SUCCESS,
+            of_kind,
+            patient_id=of_kind[0].patient_id,
+            description=of_kind[0].failure,
             over_http=over_http,
         )
-        for (reason, patient_id), of_patient in groupby(sorted(results, key=key), key=key)
+        for of_kind in sorted(kinds, key=lambda of_kind: (of_kind[0].failure, of_kind[0].patient_id))
     )

@@ -424,12 +424,11 @@ def transfer_events(
     else:
         results = response.results
     minor = response is not None and response.status in (HTTPStatus.NOT_FOUND, HTTPStatus.NOT_ACCEPTABLE)
-    by_grade: dict[Outcome, list[InstanceResult]] = {}
-    for result in results:
-        grade = Outcome.SERIOUS_FAILURE
-        if minor and not result.failure.startswith(REFUSED_BY_CONSENT):
-            grade = Outcome.MINOR_FAILURE
-        by_grade.setdefault(grade, []).append(result)
+    by_grade: dict[Outcome, Sequence[InstanceResult]] = {Outcome.SERIOUS_FAILURE: results}
+    if minor:
+        refused = tuple(result for result in results if result.failure.startswith(REFUSED_BY_CONSENT))
+        others = tuple(result for result in results if not result.failure.startswith(REFUSED_BY_CONSENT))
+        by_grade = {Outcome.MINOR_FAILURE: others, Outcome.SERIOUS_FAILURE: refused}
     return tuple(
         event
         for grade, graded in by_grade.items()

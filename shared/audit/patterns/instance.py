@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import groupby
 from operator import attrgetter
 from typing import Protocol
 
+from shared.alike import alike
 from shared.audit.events import (
     BEGIN_TRANSFERRING,
     DOCUMENT_UNIQUE_ID,
@@ -43,8 +43,8 @@ _ERASED = 15
 # Of the cross-gateway transactions this one alone spells the community as queries do (RAD TF-3 4.75.5).
 _SPELLS_HOME_AS_QUERIES = "RAD-75"
 # A record may be about thousands of instances.
-_STUDY_OF, _CLASS_OF, _PLACE_OF, _HOME_OF = map(
-    attrgetter, ("study_instance_uid", "sop_class_uid", "repository_unique_id", "home_community_id")
+_CLASS_OF, _PLACE_OF, _HOME_OF = map(
+    attrgetter, ("sop_class_uid", "repository_unique_id", "home_community_id")
 )
 
 
@@ -127,16 +127,13 @@ def _studies(
 ) -> Iterator[ParticipantObject]:
     home_type = HOME_OF_QUERY if transaction.code == _SPELLS_HOME_AS_QUERIES else HOME_OF_DOCUMENT
     left = 0 if outcome is Outcome.SUCCESS else MAX_NAMED
-    by_study: dict[str, list[InstanceTold]] = {}
-    for study_instance_uid, alike in groupby(instances, _STUDY_OF):
-        by_study.setdefault(study_instance_uid, []).extend(alike)
-    for study_instance_uid, of_study in by_study.items():
+    for of_study in alike(instances, "study_instance_uid"):
         to_name = of_study[:left]
         left -= len(to_name)
         places = dict.fromkeys(map(_PLACE_OF, of_study))
         homes = dict.fromkeys(map(_HOME_OF, of_study))
         yield study_object(
-            study_instance_uid or UNKNOWN,
+            of_study[0].study_instance_uid or UNKNOWN,
             sop_classes=_counts(Counter(map(_CLASS_OF, of_study))),
             details=(
                 *((REPOSITORY_UNIQUE_ID, place.encode()) for place in places if place),
