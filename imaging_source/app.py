@@ -187,7 +187,7 @@ class ImagingSource:
             "audit": parts.recorder.check,
         }
         works = [self.publisher.work, self.publisher.patients, self.publisher.census]
-        works += [self.reports.work, self.adoption, self.catalogue]
+        works += [*self.reports.works, self.adoption, self.catalogue]
         works += [self._commitments.work, *self._drift_watch.works]
         works += [*self._messages.works, self._session_end.work, self._load_watch.work]
         works += [*self._retention.works, *self.scrubbing.works, *self.cooling.works]
@@ -279,7 +279,7 @@ class ImagingSource:
         await recorder.started()
         await self._forwarder.start()
         await self.publisher.start()
-        self.reports.work.start()
+        self.reports.start()
         self._drift_watch.start()
         self._retention.start()
         self.cooling.start()
@@ -302,7 +302,7 @@ class ImagingSource:
         await self._watch.stop()
         await self._retention.stop()
         await self._drift_watch.stop()
-        await self.reports.work.stop()
+        await self.reports.stop()
         await self.publisher.stop()
         parts.instances.files.on_damage = lambda sha256: None
         await asyncio.gather(*self._telling, return_exceptions=True)

@@ -24,6 +24,7 @@ from xdsi.checks import (
     nodes,
     peers,
     ports,
+    reports,
     start,
     storage,
 )
@@ -193,6 +194,7 @@ async def _asked(service: Service, settings: ServiceSettings, own: peers.Install
                 archives.archives(settings),
                 entities.entities(settings),
                 manifests.manifests(settings),
+                reports.reports(settings),
             )
             if service is Service.IMAGING_SOURCE
             else ()

@@ -34,6 +34,9 @@ def command(
     pending: Annotated[
         bool, typer.Option("--pending", help="What waits, was refused, or is set aside.")
     ] = False,
+    undecided: Annotated[
+        bool, typer.Option("--undecided", help="What does not go by itself: somebody has to decide.")
+    ] = False,
     accept: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,21 +61,24 @@ def command(
     than its study is set aside: it is registered nowhere until it is accepted or withdrawn here, or comes
     again for the right patient. Exit status 1 when something could not be done.
 
-    Example: [bold]xdsi reports --pending[/bold]
+    Example: [bold]xdsi reports --undecided[/bold]
     """
     for uid in (*(studies or ()), *([study] if study else ())):
         if not is_uid(uid):
             raise typer.BadParameter(f"{uid} is no UID: {UID_FORM}")
     if study and not accept:
         raise typer.BadParameter("--study says of which study an accepted report is; name it with --accept")
+    if undecided and studies:
+        raise typer.BadParameter("--undecided tells of all studies; name none with it")
     states = (ReportState.WAITING, ReportState.REFUSED) if pending else tuple(ReportState)
+    question = {"states": [*map(str, states)], "limit": _LIMIT, "for_persons": undecided}
     orders = [
         *(("accept", one) for one in accept or ()),
         *(("retry", one) for one in retry or ()),
         *(("withdraw", one) for one in withdraw or ()),
     ]
     settings = load(ImagingSourceSettings, config)
-    reports, problems = asyncio.run(_work(settings, studies or [], states, orders, study))
+    reports, problems = asyncio.run(_work(settings, studies or [], question, orders, study))
     if as_json:
         typer.echo(json.dumps(reports, indent=2))
     elif quiet:
@@ -97,7 +103,7 @@ def _row(report: dict[str, Any]) -> tuple[str, ...]:
 async def _work(
     settings: ImagingSourceSettings,
     studies: list[str],
-    states: tuple[ReportState, ...],
+    question: dict[str, Any],
     orders: list[tuple[str, str]],
     study: str,
 ) -> tuple[list[dict[str, Any]], list[str]]:
@@ -107,6 +113,5 @@ async def _work(
         for order, report_id in orders:
             if problem := await source.decide_report(order, report_id, study if order == "accept" else ""):
                 problems.append(f"{report_id}: {problem}")
-        question = {"states": [str(state) for state in states], "limit": _LIMIT}
         listed = [await source.reports(question | {"study_instance_uid": each}) for each in studies or [""]]
         return [report for of_one in listed for report in of_one], problems

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from imaging_source.domain.imaging_reports import ReportState
 from imaging_source.store import imaging_reports
 from imaging_source.store.publications import now_ms
 from imaging_source.transactions import report_publishing
@@ -18,6 +16,7 @@ from shared.telemetry.metrics import Metrics
 from shared.telemetry.trace import one_trace
 
 _REST_SECONDS: Final = 0.5
+_COUNT_SECONDS: Final = 5.0
 
 
 class ReportPublisher:
@@ -25,19 +24,33 @@ class ReportPublisher:
 
     def __init__(self, parts: Parts, metrics: Metrics) -> None:
         self._parts = parts
-        self._counts = {ReportState.WAITING: 0, ReportState.REFUSED: 0}
+        self._open = imaging_reports.OpenReports()
         self.work = BackgroundWork(
             "reports", self.turn, rest_seconds=_REST_SECONDS, sole=parts.database.sole("reports")
         )
+        census = BackgroundWork("count of reports", self.count, rest_seconds=_COUNT_SECONDS)
+        self.works = [self.work, census]
         metrics.gauges(
             "reports",
             "Reports that are not registered beside their images, by state",
             "state",
-            {state: partial(self._count, state) for state in self._counts},
+            {"waiting": lambda: float(self._open.waiting), "refused": lambda: float(self._open.refused)},
+        )
+        metrics.gauge(
+            "reports_for_persons",
+            "Reports that are not registered until a person decides",
+            lambda: float(self._open.for_persons),
         )
 
-    def _count(self, state: ReportState) -> float:
-        return float(self._counts[state])
+    def start(self) -> None:
+        """Begin."""
+        for work in self.works:
+            work.start()
+
+    async def stop(self) -> None:
+        """End after the report that is under way."""
+        for work in self.works:
+            await work.stop()
 
     async def turn(self) -> None:
         """Look at what is due."""
@@ -52,5 +65,8 @@ class ReportPublisher:
                         log_mistake(error)
                         await report_publishing.later(self._parts, row)
         if due:
-            self._counts = await imaging_reports.count_open(self._parts.database)
             self.work.wake()
+
+    async def count(self) -> None:
+        """Count anew what is not registered."""
+        self._open = await imaging_reports.count_open(self._parts.database)

@@ -152,6 +152,13 @@ class ReportObstacle(StrEnum):
         return self is ReportObstacle.OTHER_PATIENT
 
 
+def needs_person(state: ReportState, obstacle: ReportObstacle | None) -> bool:
+    """Whether a document of a report is not registered, and will not be by itself."""
+    if state is ReportState.WAITING:
+        return obstacle is not None and obstacle.needs_person
+    return state is ReportState.REFUSED
+
+
 _EXPLANATIONS: Final = {
     ReportObstacle.NO_STUDY: (
         "no study is here that it names; it goes by itself when the images come and are published, or xdsi "

@@ -10,6 +10,7 @@ from typing import Final
 from imaging_source.pages.certificates import SOON_DAYS, certificates_of
 from imaging_source.pages.load import fills_of
 from imaging_source.pages.page import PageUnit, look_served, shown
+from imaging_source.store import imaging_reports
 from imaging_source.store.drift import count_open
 from imaging_source.store.publications import (
     PublicationState,
@@ -42,9 +43,11 @@ async def overview(unit: PageUnit, browser: Browser) -> PatientPage:
     oldest = await oldest_waiting(parts.database)
     drifted = await count_open(parts.database)
     aside = len(await find_set_aside(parts.database, limit=_MOST_ASIDE))
+    reports = await imaging_reports.count_open(parts.database)
     tasks = [
         *_of_publications(counts[PublicationState.REFUSED], counts[PublicationState.ABANDONED]),
         *_of_studies(drifted, aside),
+        *_of_reports(reports.for_persons),
         *await asyncio.to_thread(lambda: [*_of_the_machine(unit)]),
     ]
     return await shown(
@@ -84,6 +87,15 @@ def _of_studies(drifted: int, aside: int) -> Iterator[Task]:
             what=f"{_counted(aside, 'image', 'images')} set aside",
             why=("They name another patient, or reject what is not theirs. Nobody is given them.",),
             path="/set-aside",
+        )
+
+
+def _of_reports(undecided: int) -> Iterator[Task]:
+    if undecided:
+        yield Task(
+            what=f"{_counted(undecided, 'report', 'reports')} not registered beside the images",
+            why=("The registry refused them, or they name another patient than their study.",),
+            path="/reports",
         )
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from imaging_source.domain.imaging_reports import ReportState
 from imaging_source.pages.page import Act, PageUnit, act_served, look_served, shown
-from imaging_source.store.imaging_reports import find_reports
+from imaging_source.store.imaging_reports import UNREGISTERED, find_for_persons, find_reports
 from imaging_source.transactions import report_requests
 from shared.dicom.uids import is_uid
 from shared.http.problem import HttpProblem
@@ -31,12 +30,12 @@ async def listed(unit: PageUnit, browser: Browser) -> PatientPage:
 
 
 async def _list(unit: PageUnit, *, wrong: str = "", study: str = "") -> dict[str, object]:
-    rows = await find_reports(
-        unit.parts.service.database, states=(ReportState.WAITING, ReportState.REFUSED), limit=MOST
-    )
+    database = unit.parts.service.database
+    # What a person has to decide comes first, however much waits beside it.
+    undecided = await find_for_persons(database, limit=MOST)
+    open_ones = await find_reports(database, states=UNREGISTERED, limit=MOST)
+    rows = [*undecided, *(row for row in open_ones if not row.needs_person)][:MOST]
     reports = [report_requests.shown(row) for row in rows]
-    # What a person has to decide comes first.
-    reports.sort(key=lambda one: not one["needs_person"])
     return {"reports": reports, "most": MOST, "wrong": wrong, "study": study, "reason": ""}
 
 

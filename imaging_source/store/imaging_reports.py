@@ -38,6 +38,7 @@ from imaging_source.domain.imaging_reports import (
     ReportObstacle,
     ReportState,
     ReportStatus,
+    needs_person,
 )
 from imaging_source.domain.orders import PatientIdentifier
 from imaging_source.domain.report_entries import DescribedReport
@@ -90,6 +91,8 @@ imaging_report = Table(
     Index("imaging_report_of_parent", "parent"),
     # What is to be looked at now.
     Index("imaging_report_due", "due"),
+    # What waits, and what a person has to decide about, the newest first.
+    Index("imaging_report_by_state", "state", "obstacle", "created"),
     # Reports of a study, by whatever names it.
     Index("imaging_report_of_study", "study_instance_uid"),
     Index("imaging_report_by_accession", "accession_number"),
@@ -98,6 +101,8 @@ imaging_report = Table(
 )
 
 OPEN: Final = (ReportState.WAITING, ReportState.PUBLISHED, ReportState.REFUSED)
+#: States of what is not registered, and may be.
+UNREGISTERED: Final = (ReportState.WAITING, ReportState.REFUSED)
 _AT_ONCE: Final = 20
 
 
@@ -155,6 +160,20 @@ class ReportRow:
         """The uniqueId of the document."""
         return self.description.unique_id
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether it is not registered by itself."""
+        return needs_person(self.state, self.obstacle)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenReports:
+    """How many documents wait, how many were refused, and how many of both a person has to decide about."""
+
+    waiting: int = 0
+    refused: int = 0
+    for_persons: int = 0
+
 
 def _one_of(*states: ReportState) -> ColumnElement[bool]:
     return or_(*(imaging_report.c.state == state for state in states))
@@ -181,10 +200,24 @@ _DUE = (
 )
 _IN_STATES = in_list(imaging_report.c.state, "states")
 _LIST = _ALL.where(_IN_STATES).order_by(*_NEWEST).limit(bindparam("limit"))
+_LIST_FOR_PERSONS = (
+    _ALL.where(
+        or_(
+            *(
+                and_(imaging_report.c.state == state, imaging_report.c.obstacle == (obstacle or ""))
+                for state in UNREGISTERED
+                for obstacle in (None, *ReportObstacle)
+                if needs_person(state, obstacle)
+            )
+        )
+    )
+    .order_by(*_NEWEST)
+    .limit(bindparam("limit"))
+)
 _COUNT = (
-    select(imaging_report.c.state, func.count())
-    .where(_one_of(ReportState.WAITING, ReportState.REFUSED))
-    .group_by(imaging_report.c.state)
+    select(imaging_report.c.state, imaging_report.c.obstacle, func.count())
+    .where(_one_of(*UNREGISTERED))
+    .group_by(imaging_report.c.state, imaging_report.c.obstacle)
 )
 
 
@@ -364,10 +397,22 @@ async def find_reports(
     return [_read(row) for row in rows]
 
 
-async def count_open(database: Database) -> dict[ReportState, int]:
-    """How many documents wait, and how many were refused."""
-    counted: dict[str, int] = dict(await database.fetch(_COUNT))
-    return {state: counted.get(state, 0) for state in (ReportState.WAITING, ReportState.REFUSED)}
+async def find_for_persons(database: Database, *, limit: int) -> list[ReportRow]:
+    """Reports that a person has to decide about, the newest first."""
+    return [_read(row) for row in await database.fetch(_LIST_FOR_PERSONS, limit=limit)]
+
+
+async def count_open(database: Database) -> OpenReports:
+    """What is not registered."""
+    counted = [
+        (ReportState(state), ReportObstacle(obstacle) if obstacle else None, number)
+        for state, obstacle, number in await database.fetch(_COUNT)
+    ]
+    return OpenReports(
+        waiting=sum(number for state, _, number in counted if state is ReportState.WAITING),
+        refused=sum(number for state, _, number in counted if state is ReportState.REFUSED),
+        for_persons=sum(number for state, obstacle, number in counted if needs_person(state, obstacle)),
+    )
 
 
 # --- rows -------------------------------------------------------------------------------------------

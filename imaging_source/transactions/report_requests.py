@@ -26,10 +26,12 @@ class _OfReports(BaseModel):
 
 
 class ReportsRequest(_OfReports):
-    """Documents of reports, of one study or in some states; the newest first."""
+    """Documents of reports, of one study or in some states; the newest first. With `for_persons` those alone
+    that a person has to decide about."""
 
     study_instance_uid: str = Field("", pattern=r"^$|" + UID_PATTERN, max_length=MAX_UID)
     states: tuple[ReportState, ...] = tuple(ReportState)
+    for_persons: bool = False
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -49,6 +51,9 @@ class AcceptReportRequest(_OfReports):
 
 async def listed(unit: Unit, request: ReportsRequest) -> dict[str, Any]:
     """What became of reports, and what they wait for."""
+    if request.for_persons:
+        undecided = await imaging_reports.find_for_persons(unit.parts.database, limit=request.limit)
+        return {"reports": [*map(shown, undecided)]}
     rows = await imaging_reports.find_reports(
         unit.parts.database,
         study_instance_uid=request.study_instance_uid,
@@ -95,7 +100,7 @@ async def _decided(unit: Unit, row: ReportRow, **values: Any) -> dict[str, str]:
 
 async def _waiting(unit: Unit, report_id: str) -> ReportRow:
     row = await _found(unit, report_id)
-    if row.state not in (ReportState.WAITING, ReportState.REFUSED):
+    if row.state not in imaging_reports.UNREGISTERED:
         raise Conflict(f"the report waits for nothing: it is {row.state}")
     return row
 
@@ -130,8 +135,7 @@ def shown(row: ReportRow) -> dict[str, Any]:
         "kind": str(row.description.kind),
         "status": str(row.status),
         "state": str(row.state),
-        "needs_person": row.state is ReportState.REFUSED
-        or (row.state is ReportState.WAITING and row.obstacle is not None and row.obstacle.needs_person),
+        "needs_person": row.needs_person,
         "received": _moment(row.created),
         "changed": _moment(row.changed),
         "errors": json.loads(row.errors or "[]"),

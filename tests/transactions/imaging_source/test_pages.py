@@ -15,16 +15,20 @@ import pytest
 from imaging_source.domain.examination import Finding
 from imaging_source.domain.load import HOUR_SECONDS, AnswerHistory
 from imaging_source.pages import SERVED_REST
+from imaging_source.pages import reports as pages_of_reports
 from imaging_source.pages.page import in_bytes
 from imaging_source.store.publications import PublicationError, encode_errors, publication
 from imaging_source.transactions import drift
+from imaging_source.transactions.rad13 import OrderReceiver
 from shared.audit.events import AuditEvent
 from shared.audit.recorder import AuditRecorder
 from shared.ebrim.model import Code
 from shared.pages.forms import FormBody
+from shared.security.caller import Node
 from tests.support.certificates import assertion_for, communities
 from tests.support.dicom import a_ct
 from tests.support.imaging_source import cx
+from tests.support.orders import oru
 from tests.support.publishing_rig import PublishingRig, a_publishing_rig
 
 STUDY = "2.25.11"
@@ -285,6 +289,33 @@ async def test_an_image_of_another_patient_is_set_aside_until_it_is_accepted(tmp
         after = await sent(http, "/set-aside", "/set-aside/2.25.99/accept")
         assert "2.25.99" not in after.text
         assert (await sent(http, "/set-aside", "/set-aside/2.25.99/accept")).status_code == 404
+
+
+async def test_a_report_that_somebody_has_to_decide_about_is_told_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pages_of_reports, "MOST", 2)
+    async with opened(tmp_path) as (rig, http):
+        await rig.image(STUDY, "P1")
+        parts = rig.source.parts
+        receiver = OrderReceiver(parts=parts, host="source.example")
+        messages = [
+            oru(patient="P9^^^NORTH", study=STUDY),
+            *(
+                oru(patient="P1^^^NORTH", study=f"2.25.{n}", control_id=f"C{n}", filler=f"FO-{n}")
+                for n in range(2, 5)
+            ),
+        ]
+        for octets in messages:
+            assert b"MSA|AA|" in await receiver.acknowledge(octets, Node(address="127.0.0.1"))
+            await rig.source.reports.turn()
+        await signed_in(http)
+
+        assert "1 report not registered beside the images" in (await http.get("/")).text
+        page = (await http.get("/reports")).text
+        assert page.count('id="report-') == 2
+        assert page.index("Somebody has to decide about a report") < page.index("A report waits")
+        assert "P9" not in page
 
 
 async def test_what_a_study_waits_for_is_told_beside_the_field(tmp_path: Path):

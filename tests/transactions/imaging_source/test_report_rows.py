@@ -42,10 +42,8 @@ async def test_a_report_waits_is_sent_and_is_settled(either_source):
     await says(either_source, oru(patient=OURS))
     await look(either_source)
     assert [one.obstacle for one in await rows(either_source)] == [ReportObstacle.NO_STUDY]
-    assert await imaging_reports.count_open(either_source.parts.database) == {
-        ReportState.WAITING: 1,
-        ReportState.REFUSED: 0,
-    }
+    counted = await imaging_reports.count_open(either_source.parts.database)
+    assert counted == imaging_reports.OpenReports(waiting=1)
 
     await either_source.keep(a_ct())
     await publish(either_source.parts, STUDY)
@@ -58,6 +56,39 @@ async def test_a_report_waits_is_sent_and_is_settled(either_source):
     assert (row.state, row.due, row.beside) == (ReportState.PUBLISHED, None, STUDY)
     [manifest] = await find_publications(either_source.parts.database, study_instance_uid=STUDY)
     assert row.appended_to == manifest.entry_uuid
+
+
+async def test_what_a_person_has_to_decide_about_is_found_and_counted_apart(either_source):
+    database = either_source.parts.database
+    await says(
+        either_source,
+        *(
+            oru(patient=OURS, study=f"2.25.{number}", control_id=f"C{number}", filler=f"FO-{number}")
+            for number in range(6)
+        ),
+    )
+    _waiting, passing, aside, refused, published, withdrawn = await rows(either_source)
+    obstacle = {"obstacle": ReportObstacle.OTHER_PATIENT}
+
+    async def decided(transaction) -> None:
+        for row, values in (
+            (passing, {"obstacle": ReportObstacle.NO_STUDY}),
+            (aside, obstacle),
+            (refused, {"state": ReportState.REFUSED}),
+            (published, {"state": ReportState.PUBLISHED}),
+            (withdrawn, {"state": ReportState.WITHDRAWN} | obstacle),
+        ):
+            await imaging_reports.change(transaction, row.report_id, now_ms(), **values)
+
+    await database.write(decided)
+
+    undecided = await imaging_reports.find_for_persons(database, limit=10)
+    assert {row.report_id for row in undecided} == {aside.report_id, refused.report_id}
+    assert len(await imaging_reports.find_for_persons(database, limit=1)) == 1
+    assert [row.needs_person for row in await rows(either_source)].count(True) == 2
+    assert await imaging_reports.count_open(database) == imaging_reports.OpenReports(
+        waiting=3, refused=1, for_persons=2
+    )
 
 
 async def test_a_study_lets_its_reports_be_looked_at_whatever_names_it(either_source):

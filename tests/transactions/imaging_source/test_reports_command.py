@@ -15,6 +15,8 @@ from tests.support.orders import oru
 from tests.support.publishing_rig import a_publishing_rig
 from tests.transactions.imaging_source.test_reports import OURS, STUDY, Department, a_department
 from xdsi import publish, reports
+from xdsi.checks import reports as checks
+from xdsi.checks.finding import Severity
 
 app = typer.Typer()
 app.command("reports")(reports.command)
@@ -52,6 +54,27 @@ async def test_a_report_of_another_patient_is_accepted_by_a_person(department):
     assert len(await department.reports()) == 1
     assert await shown("--pending") == []
     assert [one["state"] for one in await shown(STUDY)] == ["published"]
+
+
+async def test_what_a_person_has_to_decide_about_is_told_apart_from_what_waits(department):
+    await department.publish()
+    await department.sends(oru(patient="P9^^^NORTH"))
+    await department.sends(oru(patient=OURS, study="2.25.99", control_id="C2", filler="FO-2"))
+    assert len(await shown("--pending")) == 2
+    [report] = await shown("--undecided")
+    assert "of another patient than PID-3 names" in report["explanation"]
+    refused = await run("reports", STUDY, "--undecided")
+    assert refused.exit_code == 2
+    assert "--undecided tells of all studies" in refused.output
+
+    settings = department.rig.source.parts.settings
+    [finding] = await checks.reports(settings)
+    assert (finding.severity, finding.found.split()[0]) == (Severity.WARNING, "1")
+    assert "xdsi reports --undecided" in finding.remedy
+
+    await shown("--withdraw", report["report_id"])
+    [finding] = await checks.reports(settings)
+    assert finding.severity is Severity.OK
 
 
 async def test_a_report_of_an_unknown_order_is_given_to_a_study(department):
