@@ -1,4 +1,5 @@
-"""Audit records with programs that are not ours: rsyslog on either side over TLS, and `logger`."""
+"""Audit records with programs that are not ours: rsyslog on either side over TLS, a sender by the crate
+`ihe-atna`, and `logger`."""
 
 from __future__ import annotations
 
@@ -25,9 +26,17 @@ from shared.security.peer_certificate import fingerprint_of
 from shared.settings import AuditSettings, TlsSettings
 from tests.support.audit import SOURCE, SOURCES, TestingSettings, an_event
 from tests.support.certificates import communities
+from tests.support.foreign_sender import built_sender
 from xdsi.stage import free_ports
 
 pytestmark = pytest.mark.peer
+
+
+@pytest.fixture
+def ihe_atna_sender(request) -> Path:
+    if (program := built_sender(may_build=request.config.getoption("--long"))) is None:
+        pytest.skip("no sender by ihe-atna was built: --long builds it, where cargo is")
+    return program
 
 
 @pytest.fixture
@@ -192,6 +201,33 @@ async def test_rsyslog_relays_records_unchanged_over_mutual_tls(rsyslogd, tmp_pa
         records = await kept(service, type="ITI-18")
         assert [record.raw for record in records] == messages
         assert {record.subject for record in records} != {""}
+
+
+async def test_a_sender_by_another_library_is_understood_over_mutual_tls(ihe_atna_sender, tmp_path):
+    north, south = communities()
+    tls = tls_of(south)
+    identity = tmp_path / "identity.pem"
+    identity.write_bytes(tls.certificate.read_bytes() + tls.key.read_bytes())
+    rights = {"record": (fingerprint_of(south.node.certificate),)}
+    async with repository(tmp_path / "trail", tls=tls_of(north), rights=rights) as service:
+        sender = await asyncio.create_subprocess_exec(
+            ihe_atna_sender,
+            f"tls://127.0.0.1:{service.syslog.port}",
+            *(tls.trust, identity, tmp_path / "spool", "50"),
+        )
+        async with asyncio.timeout(60):
+            assert await sender.wait() == 0
+
+        async def all_there() -> bool:
+            return len(await kept(service, source="ferro@hospital.example")) >= 50
+
+        await until(all_there)
+        records = await kept(service, source="ferro@hospital.example")
+        assert {record.state for record in records} == {"parsed"}
+        for place, record in enumerate(records):
+            assert f">number {place} &lt;&amp;&gt; é<".encode() in record.raw
+        [of_one] = await kept(service, patient="P-17^^^&2.999.1&ISO", type="ITI-18")
+        assert of_one == records[17]
 
 
 async def test_logger_with_structured_data_is_understood(tmp_path):
