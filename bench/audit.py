@@ -1,4 +1,5 @@
-"""The audit repository's store: intake by syslog, verification, and a search by patient, on SQLite.
+"""The audit repository's store: intake by syslog, verification, and a search by patient, on SQLite, or with
+--postgresql on PostgreSQL.
 
 Intake is of records that come over plain TCP on several connections, until all of them are durable; beside it
 stand how often this disk syncs a block of the size of one batch, and how many records such blocks hold.
@@ -165,11 +166,13 @@ def first_page(seconds: list[float], records: int) -> Measure:
     }
 
 
-async def measured(number: int) -> dict[str, Measure]:
-    """All measures, of a trail with so many records."""
+async def measured(number: int, database_url: str | None = None) -> dict[str, Measure]:
+    """All measures, of a trail with so many records; on SQLite without a URL."""
     with tempfile.TemporaryDirectory() as folder:
         disk = await asyncio.to_thread(syncs_per_second, Path(folder))
-        service = await build(AuditRepositorySettings(data=Path(folder), port=0, syslog_port=0))
+        service = await build(
+            AuditRepositorySettings(data=Path(folder), database_url=database_url, port=0, syslog_port=0)
+        )
         await service.start()
         # As the process of a service does.
         collect_seldom()
@@ -275,17 +278,23 @@ def _made(number: int, patients: int) -> Iterator[str]:
 def main() -> None:
     """Measure and print."""
     parser = options(__doc__, short="20,000 records instead of 1,000,000; 200,000 instead of 10,000,000")
+    parser.add_argument("--postgresql", action="store_true", help="all of it on PostgreSQL")
     parser.add_argument("--search", action="store_true", help="a search on PostgreSQL alone")
     arguments = parser.parse_args()
-    if not arguments.search:
-        show(asyncio.run(measured(20_000 if arguments.short else 1_000_000)), as_json=arguments.json)
+    records = 20_000 if arguments.short else 1_000_000
+    if not arguments.search and not arguments.postgresql:
+        show(asyncio.run(measured(records)), as_json=arguments.json)
         return
     with tempfile.TemporaryDirectory(prefix="xdsi-bench-") as name:
         folder = Path(name)
         (folder / "trail").mkdir()
         with postgresql(folder / "postgresql") as url:
-            number = 200_000 if arguments.short else 10_000_000
-            show(asyncio.run(searched(url, folder / "trail", number)), as_json=arguments.json)
+            if arguments.search:
+                number = 200_000 if arguments.short else 10_000_000
+                measures = asyncio.run(searched(url, folder / "trail", number))
+            else:
+                measures = asyncio.run(measured(records, url))
+            show(measures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from identity import pages
+from identity.domain.proof_nonce import ProofNonces
 from identity.pages.page import TEMPLATES, PageParts, PageUnit
 from identity.pages.proofs import Passwords
 from identity.settings import IdentitySettings
@@ -165,6 +166,7 @@ async def build(settings: IdentitySettings) -> Identity:
         trust=settings.provider_trust,
         setting="XDSI_IDENTITY__CLIENTS",
     )
+    sealing = await page_key(database)
     parts = Parts(
         settings=settings,
         database=database,
@@ -174,6 +176,7 @@ async def build(settings: IdentitySettings) -> Identity:
         keys=keys,
         assertions=issuer,
         lockout=Lockout(database),
-        page_key=await page_key(database),
+        page_key=sealing,
+        nonces=ProofNonces(sealing, settings.proof_nonce_seconds) if settings.proof_nonce_seconds else None,
     )
     return Identity(parts)

@@ -88,6 +88,12 @@ class IdentitySettings(ServiceSettings):
         ("RAD-107", "RAD-129", "RAD-55", "ITI-81", "xdsi"),
         description="scopes that access tokens may have",
     )
+    proof_nonce_seconds: Seconds = Field(
+        0.0,
+        ge=0,
+        description="how long a nonce holds that proofs of possession (DPoP) have to name when a token is "
+        "asked for; 0: none is asked for",
+    )
     key_days: int = Field(30, ge=1, description="how old a key that signs access tokens may grow")
 
 

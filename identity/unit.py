@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from identity.domain.proof_nonce import ProofNonces
 from identity.settings import IdentitySettings
 from identity.store.keys import SigningKeys
 from identity.store.lockout import Lockout
@@ -23,7 +24,8 @@ class Parts:
     """What every unit of the service shares; `assertions` is None where no key for them is set up.
 
     `client_keys` are those by which clients sign their assertions, `lockout` counts who could not sign in,
-    and `page_key` seals what pages give to browsers, in every process at the database.
+    and `page_key` seals what pages give to browsers, in every process at the database. `nonces` date proofs
+    of possession, where they have to be.
     """
 
     settings: IdentitySettings
@@ -35,6 +37,7 @@ class Parts:
     assertions: WatchedIssuer | None
     lockout: Lockout
     page_key: bytes
+    nonces: ProofNonces | None = None
 
 
 class Unit(UnitOfWork[Parts]):

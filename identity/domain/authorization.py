@@ -13,7 +13,8 @@ CODE_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authorization:
-    """What a client asks for (RFC 6749 4.1.1, OpenID Connect Core 3.1.2.1); `challenge` is S256 of PKCE."""
+    """What a client asks for (RFC 6749 4.1.1, OpenID Connect Core 3.1.2.1); `challenge` is S256 of PKCE, and
+    `dpop_jkt` the thumbprint of the key that is to be proved with the code (RFC 9449 10), empty for none."""
 
     client_id: str
     redirect_uri: str
@@ -22,6 +23,7 @@ class Authorization:
     nonce: str = ""
     scope: str = ""
     resource: str = ""
+    dpop_jkt: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,3 +46,7 @@ class CodeGrant:
         """Whether `verifier` is what the challenge was made of (RFC 7636 4.6)."""
         digest = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=")
         return hmac.compare_digest(digest, self.authorization.challenge.encode())
+
+    def is_for_key(self, jkt: str) -> bool:
+        """Whether who proved the key with this thumbprint, or none, may redeem it."""
+        return self.authorization.dpop_jkt in ("", jkt)

@@ -23,7 +23,8 @@ from shared.pages.page import Page, encode_page, see
 from shared.pages.site import POLICY
 from shared.rest.message import HttpRequest, HttpResponse
 
-_CHALLENGE: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+# A SHA-256 in base64url: a challenge of PKCE, the thumbprint of a key.
+_DIGEST: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 _MOST_CHARACTERS: Final = 1_024
 
 
@@ -105,10 +106,12 @@ def _authorization(values: Mapping[str, str]) -> Authorization | ClientError:
         return ClientError("invalid_request", "a parameter is too long")
     if values.get("response_type") != "code":
         return ClientError("unsupported_response_type", "response_type is code")
-    if values.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(
+    if values.get("code_challenge_method") != "S256" or not _DIGEST.fullmatch(
         values.get("code_challenge", "")
     ):
         return ClientError("invalid_request", "code_challenge is needed, by code_challenge_method S256")
+    if values.get("dpop_jkt") and not _DIGEST.fullmatch(values["dpop_jkt"]):
+        return ClientError("invalid_request", "dpop_jkt is the SHA-256 thumbprint of a key (RFC 7638)")
     if not values.get("state"):
         return ClientError("invalid_request", "state is needed")
     if values.get("request") or values.get("request_uri"):
@@ -125,6 +128,7 @@ def _authorization(values: Mapping[str, str]) -> Authorization | ClientError:
         nonce=values.get("nonce", ""),
         scope=values.get("scope", ""),
         resource=values.get("resource", ""),
+        dpop_jkt=values.get("dpop_jkt", ""),
     )
 
 

@@ -29,7 +29,7 @@ OPENID: Final = "openid"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """What is issued; `content` is the token, an assertion in base64url without padding, and `user` of whom
-    it speaks. `id_token` says to a client who signed in."""
+    it speaks. `id_token` says to a client who signed in, and `nonce` is what the next proof has to name."""
 
     user: User
     content: str
@@ -38,6 +38,7 @@ class Issued:
     seconds: float
     id_token: str = ""
     token_type: str = "Bearer"  # noqa: S105  # a scheme
+    nonce: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ from identity.transactions.issuance import (
     program_token,
 )
 from identity.transactions.oauth import NOT_KEPT, OAuthError, OAuthRefusal, parameters_of
-from identity.transactions.possession import PROOF, proved_key
+from identity.transactions.possession import NONCE, PROOF, proved_key
 from identity.transactions.subject_token import person_of, record_refusal, sign_in_of
 from identity.unit import Unit
 from shared.audit.events import AuditEvent, Coded, Outcome
@@ -174,7 +174,14 @@ def _patient(patient_id: str) -> str:
 
 async def handle(unit: Unit, request: TokenRequest) -> Issued:
     """Issue what was asked for, to whom it may be issued."""
-    jkt = "" if request.proof is None else await proved_key(unit, request.proof)
+    if request.proof is None:
+        return await _issued(unit, request, "")
+    issued = await _issued(unit, request, await proved_key(unit, request.proof))
+    nonces = unit.parts.nonces
+    return issued if nonces is None else replace(issued, nonce=nonces.fresh())
+
+
+async def _issued(unit: Unit, request: TokenRequest, jkt: str) -> Issued:
     match request:
         case TokenExchange():
             return await _exchanged(unit, request, jkt)
@@ -235,8 +242,8 @@ async def _redeemed(unit: Unit, request: CodeRedemption, jkt: str) -> Issued:
     # A code is worth nothing any more, whatever is wrong with what came beside it.
     grant = await take_code(parts.database, request.code)
     await proved_client(unit, request.client)
-    if grant is None or not _is_asked_by(grant, request):
-        why = "the code is unknown, used or too old" if grant is None else "the code is of another request"
+    if grant is None or not _is_asked_by(grant, request) or not grant.is_for_key(jkt):
+        why = _why_not(grant, jkt)
         await record_refusal(unit, f"<{request.client.client_id[:128]}>", why)
         raise OAuthRefusal("invalid_grant", "the code is not accepted")
     sign_in, authorization = grant.sign_in, grant.authorization
@@ -258,6 +265,14 @@ def _is_asked_by(grant: CodeGrant, request: CodeRedemption) -> bool:
         request.client.client_id,
         request.redirect_uri,
     ) and grant.is_proved_by(request.verifier)
+
+
+def _why_not(grant: CodeGrant | None, jkt: str) -> str:
+    if grant is None:
+        return "the code is unknown, used or too old"
+    if not grant.is_for_key(jkt):
+        return "the code was asked for with another key (dpop_jkt) than is proved"
+    return "the code is of another request"
 
 
 def _with_id_token(unit: Unit, issued: Issued, grant: CodeGrant) -> Issued:
@@ -308,7 +323,8 @@ def encode(issued: Issued) -> HttpResponse:
         **({"id_token": issued.id_token} if issued.id_token else {}),
     }
     answer = json_response(content)
-    return HttpResponse(media_type=answer.media_type, headers=NOT_KEPT, pieces=answer.pieces)
+    headers = {**NOT_KEPT, NONCE: issued.nonce} if issued.nonce else NOT_KEPT
+    return HttpResponse(media_type=answer.media_type, headers=headers, pieces=answer.pieces)
 
 
 SERVED: ServedRest[Any, Any] = ServedRest(

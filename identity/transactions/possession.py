@@ -12,8 +12,18 @@ from identity.unit import Unit
 from shared.security.dpop import key_proof
 from shared.security.possession import ProofFault
 
-#: The header, in lower case.
+#: The header of a request, in lower case.
 PROOF: Final = "dpop"
+#: The header of an answer with the nonce that the next proof has to name.
+NONCE: Final = "dpop-nonce"
+
+
+class NonceNeeded(OAuthRefusal):
+    """The proof has to name `nonce`, which goes along with the refusal (RFC 9449 8)."""
+
+    def __init__(self, nonce: str) -> None:
+        super().__init__("use_dpop_nonce", "make the proof anew, with the nonce of the header DPoP-Nonce")
+        self.headers = {NONCE: nonce}  # type: ignore[misc]  # of this answer alone
 
 
 async def proved_key(unit: Unit, proof: str) -> str:
@@ -23,6 +33,8 @@ async def proved_key(unit: Unit, proof: str) -> str:
     ------
     OAuthRefusal
         It does not hold, or was used; what is wrong is recorded.
+    NonceNeeded
+        It names no nonce of ours that holds, where one is asked for.
     """
     parts = unit.parts
     skew = timedelta(seconds=parts.settings.assertion.skew_seconds)
@@ -30,6 +42,8 @@ async def proved_key(unit: Unit, proof: str) -> str:
         proved = key_proof(
             proof, method="POST", endpoint=unit.caller.endpoint, token="", now=datetime.now(UTC), skew=skew
         )
+        if parts.nonces is not None and not parts.nonces.holds(proved.nonce):
+            raise NonceNeeded(parts.nonces.fresh())
         if not await use_assertion(
             parts.database, proved.jkt, proved.use_key, int(proved.until.timestamp()) + 1
         ):

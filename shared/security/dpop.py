@@ -46,6 +46,7 @@ class _PossessionClaims(BaseModel):
     htu: StrictStr
     iat: float
     ath: StrictStr = ""
+    nonce: StrictStr = ""
 
 
 def key_proof(
@@ -81,7 +82,7 @@ def key_proof(
         )
     jkt = key.thumbprint()
     used = sha256(json.dumps([_TYPE, jkt, claims.jti]).encode()).hexdigest()
-    return KeyProof(jkt, used, issued + LIFETIME + 2 * skew)
+    return KeyProof(jkt, used, issued + LIFETIME + 2 * skew, claims.nonce)
 
 
 def _signed(proof: str) -> tuple[Key, bytes]:

@@ -42,12 +42,13 @@ class SentToken(str):
 
 @dataclass(frozen=True, slots=True)
 class KeyProof:
-    """A proof that holds: the thumbprint of its key (`jkt`, RFC 7638), under what its use is kept, and until
-    when."""
+    """A proof that holds: the thumbprint of its key (`jkt`, RFC 7638), under what its use is kept and until
+    when, and the nonce of a server that it names (RFC 9449 8)."""
 
     jkt: str
     use_key: str
     until: datetime
+    nonce: str = ""
 
 
 async def used_once(proof: KeyProof, uses: Once) -> None:

@@ -17,6 +17,7 @@ from tests.support.certificates import communities
 from tests.support.identity import (
     CLIENTS,
     URL,
+    Stand,
     asked,
     exchange,
     given_credentials,
@@ -116,3 +117,67 @@ async def test_a_proof_that_does_not_hold_gets_no_token_and_is_recorded(tmp_path
     assert (of_an_assertion.status_code, of_an_assertion.json()["error"]) == (400, "invalid_request")
     # The first of a minute; those that follow are counted.
     assert any(b"there is no proof of possession" in one for one in records)
+
+
+async def given_code(stand: Stand, **changes: str) -> str:
+    person = await given_credentials(stand, app=True)
+    await person.opens("/authorize", **asked(**changes))
+    return told(await person.types())["code"]
+
+
+@pytest.mark.parametrize("proof", ["none", "of another key", "of the key"])
+async def test_a_code_that_was_asked_for_with_a_key_is_redeemed_with_its_proof_alone(tmp_path, proof):
+    proofs = {
+        "none": {},
+        "of another key": {"dpop": a_proof("POST", ENDPOINT, key=a_key("a thief's"))},
+        "of the key": {"dpop": a_proof("POST", ENDPOINT)},
+    }
+    async with identity_service(tmp_path, clients=CLIENTS) as stand:
+        code = await given_code(stand, dpop_jkt=a_key().thumbprint())
+        answer = await stand.http.post("/token", data=REDEMPTION | {"code": code}, headers=proofs[proof])
+        records = await stand.records()
+
+    if proof == "of the key":
+        assert (answer.status_code, answer.json()["token_type"]) == (200, "DPoP")
+    else:
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+        assert any(b"another key" in one for one in records)
+
+
+async def test_a_key_that_is_no_thumbprint_gets_no_code(tmp_path: Path):
+    async with identity_service(tmp_path, clients=CLIENTS) as stand:
+        person = await given_credentials(stand, app=True)
+        answer = told(await person.opens("/authorize", **asked(dpop_jkt="a key")))
+
+    assert answer["error"] == "invalid_request"
+
+
+async def test_a_proof_names_the_nonce_that_was_given_where_one_is_asked_for(tmp_path: Path):
+    form = exchange(id_token(), requested_token_type=JWT)
+    async with identity_service(tmp_path, proof_nonce_seconds=60) as stand:
+
+        async def answer_to(**changes: Any) -> httpx2.Response:
+            headers = {"dpop": a_proof("POST", ENDPOINT, **changes)}
+            return await stand.http.post("/token", data=form, headers=headers)
+
+        first = await answer_to()
+        with_it = await answer_to(nonce=first.headers["dpop-nonce"])
+        made_up = await answer_to(nonce=with_it.headers["dpop-nonce"][:-4] + "AAAA")
+        without_proof = await stand.http.post("/token", data=form)
+        in_its_time = await answer_to(nonce=with_it.headers["dpop-nonce"])
+
+    for refused in (first, made_up):
+        assert (refused.status_code, refused.json()["error"]) == (400, "use_dpop_nonce")
+        assert refused.headers["dpop-nonce"]
+    assert (with_it.status_code, with_it.json()["token_type"]) == (200, "DPoP")
+    assert in_its_time.status_code == 200
+    assert (without_proof.status_code, without_proof.json()["token_type"]) == (200, "Bearer")
+
+
+async def test_nobody_asks_for_a_nonce_unless_a_setting_says_so(tmp_path: Path):
+    form = exchange(id_token(), requested_token_type=JWT)
+    async with identity_service(tmp_path) as stand:
+        answer = await stand.http.post("/token", data=form, headers={"dpop": a_proof("POST", ENDPOINT)})
+
+    assert answer.status_code == 200
+    assert "dpop-nonce" not in answer.headers
