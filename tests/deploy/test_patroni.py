@@ -63,6 +63,8 @@ SERVED = (
 )
 REPOSITORY = "1.3.6.1.4.1.21367.2026.10.20"
 ROUNDS = 4
+# Between what befalls them, services are not to take the processors from each other.
+PAUSE_SECONDS = 0.5
 CALM_SECONDS = 5.0
 RECOVERY_SECONDS = 90.0
 # By then HAProxy has seen that a service is back: it looks each second, and waits three for an answer.
@@ -91,7 +93,9 @@ class Lab:
 
     def load(self, clients: int = 2) -> AbstractContextManager:
         """Clients at work, through HAProxy."""
-        return SubmissionLoad.under_way(self.tls, self.url(8010), self.url(8020), clients=clients)
+        return SubmissionLoad.under_way(
+            self.tls, self.url(8010), self.url(8020), clients=clients, pause_seconds=PAUSE_SECONDS
+        )
 
     async def check(self, load: SubmissionLoad) -> None:
         """Each acknowledged submission is there once, at both hosts, with its bytes."""
@@ -274,7 +278,9 @@ async def befallen(lab: Lab, load: SubmissionLoad, harm: Harm) -> float:
     primary = await asyncio.to_thread(lab.cluster.wait_whole)
     await asyncio.sleep(CALM_SECONDS)
     began = time.monotonic()
-    with harm(lab.cluster, primary):
+    with ExitStack() as harmed:
+        async with load.hurried():
+            harmed.enter_context(harm(lab.cluster, primary))
         async with asyncio.timeout(RECOVERY_SECONDS):
             if harm in MOVING:
                 await moved(lab.cluster, primary)
@@ -303,11 +309,13 @@ async def test_both_hosts_are_restarted_one_after_the_other_and_every_request_is
             for service in (Service.REGISTRY, Service.REPOSITORY):
                 daemon = lab.services[host, service]
                 began = daemon.log.read_text("utf-8").count(" ready ")
-                await asyncio.to_thread(daemon.stop)
+                async with load.hurried():
+                    await asyncio.to_thread(daemon.stop)
                 daemon.start()
                 await asyncio.to_thread(ready, daemon, began + 1)
                 await asyncio.sleep(CHECKED_SECONDS)
-            await load.acknowledged(100, of_calls_since=time.monotonic())
+            async with load.hurried():
+                await load.acknowledged(100, of_calls_since=time.monotonic())
     await lab.check(load)
     # Who is not let in has said nothing, and knocks again; whoever said something is answered.
     not_sent = f"({PeerUnreachable.__name__})"

@@ -37,6 +37,7 @@ NO_ANSWER = "no answer"
 REPORT = Code("urn:ihe:rad:PDF", "1.3.6.1.4.1.19376.1.2.3", "PDF report")
 _CALL_SECONDS = 20.0
 _AGAIN_SECONDS = 0.3
+_HURRIED_SECONDS = 0.5
 _AT_A_TIME = 50
 
 
@@ -50,7 +51,10 @@ class Acknowledgement:
 
 @dataclass
 class SubmissionLoad:
-    """The clients of one registry and one repository, at these URLs, and what they have seen."""
+    """The clients of one registry and one repository, at these URLs, and what they have seen.
+
+    Each rests for `pause_seconds` between two submissions, but where it is `hurried`.
+    """
 
     soap: SoapClient
     registry_url: str
@@ -60,16 +64,25 @@ class SubmissionLoad:
     acknowledgements: list[Acknowledgement] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     answers: Counter[str] = field(default_factory=Counter)
+    pause_seconds: float = 0.0
     _stopping: bool = False
 
     @classmethod
     @asynccontextmanager
     async def under_way(
-        cls, tls: TlsSettings, registry: str, repository: str, *, clients: int = 2
+        cls,
+        tls: TlsSettings,
+        registry: str,
+        repository: str,
+        *,
+        clients: int = 2,
+        pause_seconds: float = 0.0,
     ) -> AsyncIterator[SubmissionLoad]:
         """So many clients of each kind at work; at the end each ends what it has in hand."""
         async with http_client(tls, peers=(registry, repository), timeout_seconds=_CALL_SECONDS) as http:
-            load = cls(SoapClient(http), f"{registry}/xds/registry", f"{repository}/xds/repository")
+            soap = SoapClient(http)
+            load = cls(soap, f"{registry}/xds/registry", f"{repository}/xds/repository")
+            load.pause_seconds = pause_seconds
             async with asyncio.TaskGroup() as group:
                 for _ in range(clients):
                     group.create_task(load._again(load._register))
@@ -82,6 +95,15 @@ class SubmissionLoad:
     async def _again(self, work: Any) -> None:
         while not self._stopping:
             await work()
+            await asyncio.sleep(self.pause_seconds)
+
+    @asynccontextmanager
+    async def hurried(self) -> AsyncIterator[None]:
+        """Without pauses, so that something is under way in every moment of what is done here."""
+        pause, self.pause_seconds = self.pause_seconds, 0.0
+        await asyncio.sleep(_HURRIED_SECONDS)
+        yield
+        self.pause_seconds = pause
 
     async def _register(self) -> None:
         entry = a_document_entry(format_code=REPORT)
