@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import shutil
 import time
@@ -200,11 +201,14 @@ class Collection:
         self._settle(one)
 
     def _described(self, path: Path) -> CachedInstance:
-        """What stands in a file, which is gone afterwards; blocks, and raises as `ImageCache.described`."""
+        """What stands in a file, which is empty afterwards; blocks, and raises as `ImageCache.described`.
+
+        It is removed with its folder: where files come and go by turns, a file system looks long for a place.
+        """
         try:
             return self._cache.described(path)
         finally:
-            path.unlink(missing_ok=True)
+            os.truncate(path, 0)
 
     def _settle(self, one: RequestedInstance, problem: HttpProblem | None = None) -> None:
         """It came, or did not; the first word counts."""

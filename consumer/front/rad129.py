@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from consumer.domain.studies import FoundStudy
@@ -16,7 +18,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.dicom.uids import is_uid
 from shared.ebrim.model import DocumentEntry
-from shared.http.problem import BadRequest, NotAcceptable
+from shared.http.problem import BadRequest, HttpProblem, NotAcceptable
 from shared.imaging import negotiation, qido_rs
 from shared.imaging.qido_rs import ROUTES, SearchRequest, SearchResponse, encode, encoded
 from shared.imaging.query.levels import QueryLevel
@@ -69,15 +71,16 @@ async def decode(request: HttpRequest) -> FrontSearch:
 async def handle(unit: FrontUnit, request: FrontSearch) -> PatientMatches:
     """Answer with what matches of what the registry shows to the caller."""
     query = request.query.query
+    attributes: Iterable[dict[str, Any]]
     if query.level is QueryLevel.STUDY:
         patient_id, attributes, warnings = await _studies(unit, request)
     else:
         patient_id, attributes, warnings = await _of_study(unit, request)
     literal = (request.query.fuzzy or request.query.query).keys
     keys = [key for key in literal if _is_matched(key)]
-    projection = query.told
-    matches = [projection(one) for one in attributes if match(one, keys)]
-    page = matches[request.query.offset :][: request.query.limit]
+    end = request.query.offset + request.query.limit
+    matches = list(islice((one for one in attributes if match(one, keys)), end + 1))
+    page = list(map(query.told, matches[request.query.offset : end]))
     if len(matches) > request.query.offset + len(page):
         warnings = (
             *warnings,
@@ -112,24 +115,31 @@ async def _studies(
     else:
         raise BadRequest("whose studies are searched? add PatientID, for example PatientID=P-1001")
     studies, unanswered = await room.find(visitor, patient_id)
+    chosen = grant.study_instance_uid if grant else request.study_instance_uid
+    warnings = [f"not everybody answered: {one}" for one in unanswered]
+    if chosen in studies:
+        try:
+            await room.study_of(visitor, chosen, studies[chosen])
+        except HttpProblem as problem:
+            warnings.append(f"its manifest cannot be read, which says more of it: {problem.detail}")
     return (
         patient_id,
         [
             _study(room, uid, entries, room.at_hand(visitor, uid))
             for uid, entries in studies.items()
-            if grant is None or uid == grant.study_instance_uid
+            if grant is None or uid == chosen
         ],
-        tuple(f"not everybody answered: {one}" for one in unanswered),
+        tuple(warnings),
     )
 
 
 async def _of_study(
     unit: FrontUnit, request: FrontSearch
-) -> tuple[str, list[dict[str, Any]], tuple[str, ...]]:
+) -> tuple[str, Iterable[dict[str, Any]], tuple[str, ...]]:
     if not request.study_instance_uid:
         raise BadRequest("which study? ask below /dicomweb/studies/{study}, or add StudyInstanceUID")
     study = await unit.parts.study(Visitor.of(unit.caller), request.study_instance_uid, request.token)
-    return study.patient_id, list(_parts(unit.parts, study, request.query.query.level)), study.faults
+    return study.patient_id, _parts(unit.parts, study, request.query.query.level), study.faults
 
 
 # --- what is told ------------------------------------------------------------------------------------
@@ -141,7 +151,8 @@ def _study(
     """A study as the newest of its entries describes it, and its manifest where it is at hand.
 
     A list of studies fetches no manifests for its dates: each would be an access to a study that nobody
-    chose. Until a study is opened its date is the one of the entry, in UTC.
+    chose. Until a study is opened its date is the one of the entry, in UTC, and nobody says how many images
+    it has.
     """
     entry = entries[0]
     study = FoundStudy.of(entry)
@@ -163,7 +174,14 @@ def _study(
         "00100030": _element("DA", *patient.get("PID-7", ())[:1]),
         "00100040": _element("CS", *patient.get("PID-8", ())[:1]),
         "0020000D": _element("UI", uid),
+        "00201206": _element("IS", len(_sizes(opened)) if opened else ""),
+        "00201208": _element("IS", len(opened.instances) if opened else ""),
     }
+
+
+def _sizes(study: OpenStudy) -> Counter[str]:
+    """How many instances each series has."""
+    return Counter(one.series_instance_uid for one in study.instances.values())
 
 
 def _patient(entry: DocumentEntry) -> Iterator[tuple[str, list[str]]]:
@@ -177,15 +195,9 @@ def _patient(entry: DocumentEntry) -> Iterator[tuple[str, list[str]]]:
 
 def _parts(room: ReadingRoom, study: OpenStudy, level: QueryLevel) -> Iterator[dict[str, Any]]:
     """The series or instances of a study."""
-    numbers: dict[str, int] = {}
-    for one in study.instances.values():
-        numbers[one.series_instance_uid] = numbers.get(one.series_instance_uid, 0) + 1
+    numbers = _sizes(study)
     above = _study(room, study.study_instance_uid, study.entries, study)
     manifest = study.manifests[0]
-    above |= {
-        "00201206": _element("IS", len(numbers)),
-        "00201208": _element("IS", len(study.instances)),
-    }
     if manifest.study_description:
         above["00081030"] = _element("LO", manifest.study_description)
     base = f"{room.parts.settings.dicomweb_url}/studies/{study.study_instance_uid}/series"
@@ -197,7 +209,7 @@ def _parts(room: ReadingRoom, study: OpenStudy, level: QueryLevel) -> Iterator[d
             "00081190": _element("UR", f"{base}/{uid}"),
             "0020000E": _element("UI", uid),
             "00200011": _element("IS", int(referenced.number) if referenced.number.isdecimal() else ""),
-            "00201209": _element("IS", numbers.get(uid, 0)),
+            "00201209": _element("IS", numbers[uid]),
         }
     if level is QueryLevel.SERIES:
         yield from series.values()

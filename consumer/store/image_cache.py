@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from consumer.store.sealed import SealedFile, seal
+from consumer.store.sealed import SealedFile, Sealing
 from shared.dicom.part10 import scan, uid_of
 from shared.imaging.description import Claim, describe
 from shared.imaging.instance import Instance
@@ -24,8 +25,8 @@ _READ_BYTES = 1024 * 1024
 
 @dataclass(slots=True, eq=False)
 class CachedInstance:
-    """One instance: its file, its metadata as DICOM JSON (empty when they are too long to be kept), where its
-    pixels are. `users` are answers that are being sent."""
+    """One instance: its file, behind it its metadata as DICOM JSON (empty when they are too long to be kept),
+    where its pixels are. `users` are answers that are being sent."""
 
     instance: Instance
     content: SealedFile
@@ -84,19 +85,21 @@ class ImageCache:
             sop_instance_uid=uid_of(part10.data_set, 0x00080018),
             study_instance_uid=uid_of(part10.data_set, 0x0020000D),
         )
-        content = seal(_chunks(path), self._folder / str(uuid4()))
+        target = self._folder / str(uuid4())
         try:
-            described = describe(
-                part10,
-                claim,
-                file="",
-                size=content.size,
-                sha256=content.sha256,
-                received_at=datetime.now(UTC),
-            )
-            metadata = seal((described.metadata,), self._folder / str(uuid4()))
+            with closing(Sealing(target)) as sealing:
+                content = sealing.add(_chunks(path))
+                described = describe(
+                    part10,
+                    claim,
+                    file="",
+                    size=content.size,
+                    sha256=content.sha256,
+                    received_at=datetime.now(UTC),
+                )
+                metadata = sealing.add((described.metadata,))
         except BaseException:
-            content.path.unlink()
+            target.unlink(missing_ok=True)
             raise
         return CachedInstance(
             instance=described.instance,
@@ -151,8 +154,7 @@ class ImageCache:
         if cached in self._cached:
             del self._cached[cached]
             self.size -= cached.size
-        for file in (cached.content, cached.metadata):
-            file.path.unlink(missing_ok=True)
+        cached.content.path.unlink(missing_ok=True)
 
     async def forget_old(self) -> None:
         """Remove what was not used for too long."""

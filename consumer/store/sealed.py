@@ -19,12 +19,17 @@ _TAG: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class SealedFile:
-    """`size` bytes in the file `path`, whose plain SHA-256 is `sha256`; without `key` nobody reads them."""
+    """`size` bytes in the file `path`, whose plain SHA-256 is `sha256`; without `key` nobody reads them.
+
+    They begin at `place`, and their first chunk is that of `number` in the file.
+    """
 
     path: Path
     size: int
     sha256: str
     key: bytes = field(repr=False)
+    place: int = 0
+    number: int = 0
 
     def chunks(self) -> Generator[bytes, None, None]:
         """The plain bytes in order; blocks.
@@ -41,9 +46,10 @@ class SealedFile:
         cipher, end = AESGCM(self.key), offset + length
         try:
             with self.path.open("rb") as file:
-                file.seek(offset // _CHUNK * (_CHUNK + _TAG))
+                file.seek(self.place + offset // _CHUNK * (_CHUNK + _TAG))
                 for number in range(offset // _CHUNK, -(-end // _CHUNK)):
-                    chunk = cipher.decrypt(_nonce(number), file.read(_CHUNK + _TAG), None)
+                    octets = file.read(_TAG + min(_CHUNK, self.size - number * _CHUNK))
+                    chunk = cipher.decrypt(_nonce(self.number + number), octets, None)
                     first = number * _CHUNK
                     yield chunk[max(0, offset - first) : end - first]
         except (OSError, InvalidTag) as error:
@@ -64,16 +70,29 @@ class SealedFile:
             file.writelines(self.chunks())
 
 
-def seal(chunks: Iterable[bytes], path: Path) -> SealedFile:
-    """Write `chunks` to `path`, sealed; blocks, and raises `OSError`."""
-    key = AESGCM.generate_key(256)
-    cipher, digest, size = AESGCM(key), hashlib.sha256(), 0
-    with path.open("xb") as file:
-        for number, chunk in enumerate(_even(chunks)):
+class Sealing:
+    """A new file `path` in which one thing is sealed behind the other, by one key; to be closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._key = AESGCM.generate_key(256)
+        self._cipher = AESGCM(self._key)
+        self._number = 0
+        self._file = path.open("xb")
+
+    def add(self, chunks: Iterable[bytes]) -> SealedFile:
+        """Write `chunks`, sealed; blocks, and raises `OSError`."""
+        place, first, size, digest = self._file.tell(), self._number, 0, hashlib.sha256()
+        for chunk in _even(chunks):
             digest.update(chunk)
             size += len(chunk)
-            file.write(cipher.encrypt(_nonce(number), chunk, None))
-    return SealedFile(path, size, digest.hexdigest(), key)
+            self._file.write(self._cipher.encrypt(_nonce(self._number), chunk, None))
+            self._number += 1
+        return SealedFile(self._path, size, digest.hexdigest(), self._key, place, first)
+
+    def close(self) -> None:
+        """Write what is left; blocks, and raises `OSError`."""
+        self._file.close()
 
 
 def _even(chunks: Iterable[bytes]) -> Iterator[memoryview]:

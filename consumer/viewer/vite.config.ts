@@ -33,12 +33,24 @@ function licences(name: string): Plugin {
   };
 }
 
+/** What belongs to what is never shown here: drawing by WebGPU, and surfaces that are read as XML. */
+const NOT_SHOWN = /vtk\.js\/(?:.*\/)?(?:WebGPU\/Profiles|IO\/XML)\/|^\.\.\/WebGPU\/Profiles\//;
+const LEFT_OUT = "\0left-out";
+
+/** Leaves out what is never shown, which a browser would have to read all the same. */
+const leftOut: Plugin = {
+  name: "left-out",
+  enforce: "pre",
+  resolveId: (id) => (NOT_SHOWN.test(id) ? LEFT_OUT : undefined),
+  load: (id) => (id === LEFT_OUT ? "export default undefined;" : undefined),
+};
+
 // `events` is what a dependency takes from Node; codecs run in workers that are modules of this host.
 export default defineConfig({
   base: "/viewer/",
   logLevel: "error",
   resolve: { alias: { events: "events/" } },
-  plugins: [licences("third-party.txt")],
+  plugins: [leftOut, licences("third-party.txt")],
   worker: { format: "es", plugins: () => [licences("third-party-worker.txt")] },
   build: {
     outDir: "dist",

@@ -76,6 +76,8 @@ async def test_a_study_is_found_by_its_patient_and_read_in_every_form(house: Hou
     headers, study = bearer(house), house.studies[SEEN]
     async with house.client() as viewer:
         (told_study,) = await found(viewer, SEEN, headers)
+        chosen = {"PatientID": SEEN, "StudyInstanceUID": study.uid}
+        (opened,) = (await viewer.get("/dicomweb/studies", params=chosen, headers=headers)).json()
         base = f"/dicomweb/studies/{study.uid}"
         series = (await viewer.get(f"{base}/series", headers=headers)).json()
         instances = (await viewer.get(f"{base}/instances", headers=headers)).json()
@@ -94,6 +96,8 @@ async def test_a_study_is_found_by_its_patient_and_read_in_every_form(house: Hou
 
     assert told_study["0020000D"]["Value"] == [study.uid]
     assert told_study["00100020"]["Value"] == [SEEN]
+    assert opened["00201206"]["Value"] == [len(series)]
+    assert opened["00201208"]["Value"] == [len(study.files)]
     assert {one["0020000E"]["Value"][0] for one in series} == {image.SeriesInstanceUID}
     assert {one["00080018"]["Value"][0] for one in instances} == study.files.keys()
     assert {one["00080018"]["Value"][0] for one in metadata} == study.files.keys()

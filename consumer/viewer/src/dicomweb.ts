@@ -82,9 +82,9 @@ export class Dicomweb {
     return this.json("/series");
   }
 
-  /** The instances of a series, as far as they are known without them. */
-  instances(series: string): Promise<Attributes[]> {
-    return this.json(`/series/${series}/instances`);
+  /** The instances of a series, or the first `most` of them, as far as they are known without them. */
+  instances(series: string, most?: number): Promise<Attributes[]> {
+    return this.json(`/series/${series}/instances${most ? `?limit=${most}` : ""}`);
   }
 
   /** The attributes of every instance of a series, or of one of them. */
@@ -105,10 +105,9 @@ export class Dicomweb {
     return onlyPart(answer.headers.get("content-type") ?? "", new Uint8Array(await answer.arrayBuffer()));
   }
 
-  /** A small picture of a series or an instance. */
-  async thumbnail(series: string, instance: string): Promise<Blob> {
-    const path = `/series/${series}/instances/${instance}/thumbnail`;
-    return (await this.answer(path, "image/jpeg")).blob();
+  /** A small picture of a series. */
+  async thumbnail(series: string): Promise<Blob> {
+    return (await this.answer(`/series/${series}/thumbnail`, "image/jpeg")).blob();
   }
 
   private async json(path: string): Promise<Attributes[]> {

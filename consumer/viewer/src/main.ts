@@ -4,6 +4,7 @@ import "./viewer.css";
 
 import { arrivalOf } from "./arrival";
 import { TAG, number, text } from "./attributes";
+import type { Attributes } from "./attributes";
 import { Dicomweb } from "./dicomweb";
 import type { Given } from "./dicomweb";
 import { element } from "./dom";
@@ -35,27 +36,25 @@ async function seriesOf(dicomweb: Dicomweb): Promise<Series[]> {
       description: text(one, TAG.SeriesDescription),
       sopClass: "",
       instances: number(one, "00201209") ?? 0,
-      known: [],
     }),
   );
 }
 
-/** What instances the series have, and of which kind; of the first one they are asked for first. */
+/** Of which kind the series are, by the first instance of each; of the first one it is asked for first. */
 async function learn([first, ...others]: Series[]): Promise<void> {
   await learnOf(first!);
-  if (first!.known.length > 1 && kindOf(first!.sopClass) === "images") ahead(first!);
+  if (first!.first && first!.instances > 1 && kindOf(first!.sopClass) === "images") ahead(first!, first!.first);
   await Promise.all(others.map(learnOf));
 }
 
 async function learnOf(series: Series): Promise<void> {
-  series.known = await series.dicomweb.instances(series.uid);
-  series.instances = series.known.length;
-  series.sopClass = series.known[0] ? text(series.known[0], TAG.SOPClassUID) : "";
+  [series.first] = await series.dicomweb.instances(series.uid, 1);
+  series.sopClass = series.first ? text(series.first, TAG.SOPClassUID) : "";
 }
 
 /** Have images come while the viewer itself is on its way. */
-function ahead(series: Series): void {
-  series.head = series.dicomweb.metadata(series.uid, text(series.known[0]!, TAG.SOPInstanceUID)).then(([head]) => {
+function ahead(series: Series, first: Attributes): void {
+  series.head = series.dicomweb.metadata(series.uid, text(first, TAG.SOPInstanceUID)).then(([head]) => {
     if (head) arrivalOf(series, head);
     return head;
   });

@@ -38,10 +38,9 @@ export class SeriesList {
   }
 
   /** Fetch the small pictures, one after the other: they are the least of what is waited for. */
-  async illustrate(series: Series[], middle: (series: Series) => string | undefined): Promise<void> {
+  async illustrate(series: Series[]): Promise<void> {
     for (const one of series.filter((of) => kindOf(of.sopClass) === "images")) {
-      const instance = middle(one);
-      const picture = instance && (await one.dicomweb.thumbnail(one.uid, instance).catch(() => undefined));
+      const picture = await one.dicomweb.thumbnail(one.uid).catch(() => undefined);
       if (picture) this.put(one.uid, picture);
     }
   }

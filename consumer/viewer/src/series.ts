@@ -21,8 +21,8 @@ export interface Series {
   description: string;
   sopClass: string;
   instances: number;
-  /** Its instances, as far as they are known without them. */
-  known: Attributes[];
+  /** Its first instance, as far as it is known without it. */
+  first?: Attributes;
   /** What its first instance says, where that was asked for ahead. */
   head?: Promise<Attributes | undefined>;
 }

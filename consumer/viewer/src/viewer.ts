@@ -51,7 +51,7 @@ export class Viewer {
     this.list = new SeriesList(series, (one) => void this.open(one));
   }
 
-  /** Start, and show the first series that has images, once the instances of all are `known`. */
+  /** Start, and show the first series that has images, once the kinds of all are `known`. */
   async begin(known: Promise<void>): Promise<void> {
     this.engine = await start(this.studies);
     this.host.replaceChildren(
@@ -66,7 +66,7 @@ export class Viewer {
     await known;
     await this.beginWith();
     await this.learnStates();
-    void this.list.illustrate(this.series, (one) => this.middle(one));
+    void this.list.illustrate(this.series);
   }
 
   /** Show the first series that has images; of two studies each, side by side. */
@@ -103,12 +103,6 @@ export class Viewer {
     this.presented.value = this.active?.state?.uid ?? "";
   }
 
-  private middle(series: Series): string | undefined {
-    const { known } = series;
-    const one = known[Math.floor(known.length / 2)];
-    return one && text(one, TAG.SOPInstanceUID);
-  }
-
   // -- what is shown
 
   private async open(series: Series): Promise<void> {
@@ -126,7 +120,7 @@ export class Viewer {
     const pane = this.active ?? this.panes[0]!;
     this.stage.querySelectorAll(".message, .document").forEach((one) => one.remove());
     pane.host.dataset.wanted = series.uid;
-    const first = series.known[0];
+    const { first } = series;
     if (!first) throw new Error(WORDS.noImages);
     for await (const opened of openings(series, text(first, TAG.SOPInstanceUID))) {
       if (pane.host.dataset.wanted !== series.uid) return opened.arrival?.stop();
@@ -138,7 +132,7 @@ export class Viewer {
   }
 
   private async openOther(series: Series, kind: Kind): Promise<void> {
-    const [first, ...others] = series.known.map((one) => text(one, TAG.SOPInstanceUID));
+    const [first, ...others] = await instancesOf(series);
     if (!first) throw new Error(WORDS.notAnImage(series.description || series.modality));
     if (kind === "keys") return this.openKeyImages(series, first);
     if (kind === "presentation") return this.openPresented(series);
@@ -165,10 +159,10 @@ export class Viewer {
 
   /** Show the images that the first presentation state of a series is about, as it wants them to be seen. */
   private async openPresented(series: Series): Promise<void> {
-    const known = series.known.map((one) => text(one, TAG.SOPInstanceUID));
+    const known = await instancesOf(series);
     const state = this.states.find((one) => known.includes(one.uid));
     if (!state) throw new Error(WORDS.broken);
-    const target = this.seriesWith(series.dicomweb, state.images);
+    const target = await this.seriesWith(series.dicomweb, state.images);
     if (!target) throw new Error(WORDS.noPresented);
     await this.openImages(target);
     const pane = this.active ?? this.panes[0]!;
@@ -178,14 +172,15 @@ export class Viewer {
   }
 
   /** The first series of images that has one of these. */
-  private seriesWith(dicomweb: Dicomweb, images: Set<string>): Series | undefined {
-    const has = (one: Series) => one.known.some((of) => images.has(text(of, TAG.SOPInstanceUID)));
-    return this.series.find((one) => one.dicomweb === dicomweb && kindOf(one.sopClass) === "images" && has(one));
+  private async seriesWith(dicomweb: Dicomweb, images: Set<string>): Promise<Series | undefined> {
+    for (const one of this.series.filter((one) => one.dicomweb === dicomweb && kindOf(one.sopClass) === "images"))
+      if ((await instancesOf(one)).some((of) => images.has(of))) return one;
+    return undefined;
   }
 
   /** Show an image that something else refers to. */
   private async openImage(dicomweb: Dicomweb, image: string): Promise<void> {
-    const target = this.seriesWith(dicomweb, new Set([image]));
+    const target = await this.seriesWith(dicomweb, new Set([image]));
     if (!target) throw new Error(WORDS.noKeyImages);
     await this.openImages(target);
     const pane = this.active ?? this.panes[0]!;
@@ -198,7 +193,7 @@ export class Viewer {
     const named = new Set(
       items(selection, TAG.Content).flatMap((one) => items(one, TAG.ReferencedSOP).map((of) => text(of, TAG.ReferencedSOPInstanceUID))),
     );
-    const target = this.seriesWith(series.dicomweb, named);
+    const target = await this.seriesWith(series.dicomweb, named);
     if (!target) throw new Error(WORDS.noKeyImages);
     await this.openImages(target);
     const pane = this.active ?? this.panes[0]!;
@@ -341,3 +336,8 @@ export class Viewer {
 }
 
 const group = (...members: HTMLElement[]) => element("div", { class: "group" }, ...members);
+
+/** The SOP Instance UIDs of a series. */
+async function instancesOf(series: Series): Promise<string[]> {
+  return (await series.dicomweb.instances(series.uid)).map((one) => text(one, TAG.SOPInstanceUID));
+}
