@@ -34,7 +34,7 @@ from consumer.domain.study import (
 from consumer.settings import ConsumerSettings
 from consumer.store.files import WrongInstance
 from consumer.store.sent_events import SentEvents
-from consumer.transactions import iti18, iti43, rad16, rad55, rad69, rad107
+from consumer.transactions import iti18, iti43, iti83, rad16, rad55, rad69, rad107
 from consumer.unit import Parts, Proof, Unit
 from shared.audit.forwarder import Forwarder
 from shared.audit.recorder import AuditRecorder, AuditUnavailable
@@ -124,6 +124,10 @@ class ImagingDocumentConsumer:
     async def entry(self, unique_id: str, *, home_community_id: str = "") -> DocumentEntry:
         """The Approved entry of a document, by its uniqueId; errors are those of `iti18.get_document`."""
         return await iti18.get_document(self._unit, unique_id, home_community_id=home_community_id)
+
+    async def local_ids(self, patient_id: str) -> tuple[str, ...]:
+        """Who a patient (a CX) is in the own hospital; errors are those of `iti83.local_ids`."""
+        return await iti83.local_ids(self._unit, patient_id)
 
     async def document(self, entry: DocumentEntry) -> bytes:
         """The document of an entry; errors are those of `iti43.retrieve_document`."""

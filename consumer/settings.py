@@ -118,9 +118,30 @@ class ConsumerSettings(ServiceSettings):
     take_over_days: Days = Field(
         7, gt=0, description="days after which an order from the pages, and its ZIP, are removed here"
     )
+    pix_url: HttpUrl | None = Field(
+        None,
+        examples=["https://mpi.example/fhir"],
+        description="base of the FHIR service of the own hospital's PIX manager (ITI-83): asked who a "
+        "patient is here when a study is taken over",
+    )
+    pix_domain: Oid | None = Field(
+        None,
+        examples=["2.999.1.20"],
+        description="domain (assigning authority) of the own hospital's patient ids, in which the PIX "
+        "manager is asked for one; needed with pix_url",
+    )
     fetches: int = Field(
         16, ge=1, le=256, description="manifests and instances that the service fetches at once"
     )
+
+    def problems(self) -> list[str]:
+        """Contradictions between settings, each with its remedy."""
+        problems = super().problems()
+        if (self.pix_url is None) is not (self.pix_domain is None):
+            problems.append(
+                "XDSI_CONSUMER__PIX_URL and XDSI_CONSUMER__PIX_DOMAIN: neither is of use alone; set both"
+            )
+        return problems
 
     def repository_endpoint(self, repository_unique_id: str) -> str:
         """The ITI-43 endpoint of a repository."""
@@ -157,7 +178,7 @@ class ConsumerSettings(ServiceSettings):
             *self.imaging_sources.values(),
             *self.dicomweb_peers,
             *self.wado_uris.values(),
-            *((self.gateway_url,) if self.gateway_url else ()),
+            *filter(None, (self.gateway_url, self.pix_url)),
         )
 
 

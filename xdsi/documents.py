@@ -57,6 +57,14 @@ _OTHERS = (
     ),
     (
         "consumer",
+        "ITI-83",
+        "Mobile Patient Identifier Cross-reference Query",
+        "FHIR, client",
+        "user",
+        "`pix_url` is set; take-over form, `xdsi take-over add`",
+    ),
+    (
+        "consumer",
         "RAD-69, RAD-107",
         "Retrieve Imaging Document Set; WADO-RS Retrieve",
         "MTOM or HTTP, client",

@@ -50,7 +50,11 @@ def add(
         ),
     ],
     local_id: Annotated[
-        str, typer.Option(help="Patient ID of the own hospital; needed where an archive takes the study.")
+        str,
+        typer.Option(
+            help="Patient ID of the own hospital; needed where an archive takes the study, unless its PIX "
+            "manager (XDSI_CONSUMER__PIX_URL) knows exactly one."
+        ),
     ] = "",
     local_issuer: Annotated[str, typer.Option(help="Who issued it, Issuer of Patient ID.")] = "",
     local_name: Annotated[str, typer.Option(help="FAMILY^GIVEN as the own hospital has it.")] = "",
@@ -77,9 +81,12 @@ def add(
     Example: [bold]xdsi take-over add 2.25.1001 --to dicom://PACS@127.0.0.1:4242 --local-id L-77[/bold]
     """
     settings = load(ConsumerSettings, config)
-    local = _local(local_id, local_issuer, local_name, local_birth_date, local_sex, local_accession)
-    order = _order(manifest_id, home, to, local)
     clinician = clinician_of(user, role, purpose, organization)
+    destination = _destination(to)
+    if not local_id and destination.is_archive and settings.pix_url is not None:
+        local_id = asyncio.run(_known_here(settings, clinician, manifest_id, home))
+    local = _local(local_id, local_issuer, local_name, local_birth_date, local_sex, local_accession)
+    order = _order(manifest_id, home, destination, local)
     _go_on(settings, clinician, _queue(settings).add(order), as_json=as_json)
 
 
@@ -181,11 +188,31 @@ def _local(
         raise WrongUsage(f"{error}: --local-id and its neighbours") from None
 
 
-def _order(manifest_id: str, home: str, to: str, local: LocalIdentity | None) -> TakeOverOrder:
+def _destination(to: str) -> Destination:
     try:
-        destination = Destination.of(to)
+        return Destination.of(to)
     except WrongDestination as error:
         raise WrongUsage(f"--to is no destination; {error}") from None
+
+
+async def _known_here(
+    settings: ConsumerSettings, clinician: Clinician | None, manifest_id: str, home: str
+) -> str:
+    """The only id that the PIX manager knows here for the patient of a manifest (ITI-83)."""
+    with Told():
+        async with open_consumer(settings, clinician) as consumer:
+            entry = await consumer.entry(manifest_id, home_community_id=home)
+            ids = await consumer.local_ids(entry.patient_id)
+    if len(ids) != 1:
+        known = f"several ids of this patient: {', '.join(ids)}" if ids else "no id of this patient"
+        raise Failed(f"the PIX manager knows {known}; look them up, and order again with --local-id")
+    typer.echo(f"as patient {ids[0]} of the own hospital, its PIX manager says", err=True)
+    return ids[0]
+
+
+def _order(
+    manifest_id: str, home: str, destination: Destination, local: LocalIdentity | None
+) -> TakeOverOrder:
     if destination.is_archive and local is None:
         raise WrongUsage(
             "--local-id is needed: the ids of another hospital would mix up patients in an archive of ours"

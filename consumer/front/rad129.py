@@ -18,7 +18,7 @@ from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import Side
 from shared.dicom.uids import is_uid
 from shared.ebrim.model import DocumentEntry
-from shared.http.problem import BadRequest, HttpProblem, NotAcceptable
+from shared.http.problem import BadRequest, NotAcceptable
 from shared.imaging import negotiation, qido_rs
 from shared.imaging.qido_rs import ROUTES, SearchRequest, SearchResponse, encode, encoded
 from shared.imaging.query.levels import QueryLevel
@@ -117,11 +117,8 @@ async def _studies(
     studies, unanswered = await room.find(visitor, patient_id)
     chosen = grant.study_instance_uid if grant else request.study_instance_uid
     warnings = [f"not everybody answered: {one}" for one in unanswered]
-    if chosen in studies:
-        try:
-            await room.study_of(visitor, chosen, studies[chosen])
-        except HttpProblem as problem:
-            warnings.append(f"its manifest cannot be read, which says more of it: {problem.detail}")
+    if chosen in studies and (reason := await room.not_opened(visitor, chosen, studies[chosen])):
+        warnings.append(f"its manifest, which says more of it, cannot be had: {reason}")
     return (
         patient_id,
         [

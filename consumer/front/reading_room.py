@@ -29,7 +29,7 @@ from shared.ebrim.identifiers import CX
 from shared.ebrim.model import AvailabilityStatus, DocumentEntry
 from shared.errors import Actor, XdsError
 from shared.http.gate import Gate
-from shared.http.problem import Forbidden, NotFound, Unprocessable
+from shared.http.problem import Forbidden, HttpProblem, NotFound, Unprocessable
 from shared.imaging import legal
 from shared.imaging.transcoder import Workers
 from shared.pages.visitors import Visitor
@@ -240,6 +240,16 @@ class ReadingRoom:
             study.used = now
             return study
         return await self._opened(visitor, key, sources)
+
+    async def not_opened(
+        self, visitor: Visitor, study_instance_uid: str, entries: Sequence[DocumentEntry]
+    ) -> str:
+        """Open a study as `study_of` does, for what its manifest says of it; why it cannot be, or nothing."""
+        try:
+            await self.study_of(visitor, study_instance_uid, entries)
+        except HttpProblem as problem:
+            return problem.detail
+        return ""
 
     async def study_of_patient(self, visitor: Visitor, study_instance_uid: str, patient_id: str) -> OpenStudy:
         """A study of a patient, for a visitor who may see it now; raises as `study`."""

@@ -18,6 +18,7 @@ from typing import Any, Final
 from consumer.domain.destination import Destination, Kind
 from consumer.pages.desk import Step
 from consumer.pages.handle_kind import HandleKind
+from consumer.pages.known_here import KnownHere, known_here
 from consumer.pages.page import PageUnit, page_served
 from consumer.store.take_overs import TakeOver, TakeOverOrder, TakeOvers, TakeOverState
 from shared.http.pieces import FileRange
@@ -80,20 +81,25 @@ class MediaFile:
 
 
 async def form(unit: PageUnit, link: PageLink) -> Page:
-    """Give the form by which a study is taken over (ITI-18, ITI-43)."""
-    return await unit.page(
-        "take_over.html", link.browser, **await _form_values(unit, link.handle, OrderFields(), "")
-    )
+    """Give the form by which a study is taken over (ITI-18, ITI-43), and who the patient is here, where a PIX
+    manager knows it (ITI-83)."""
+    values = await _form_values(unit, link.handle, OrderFields(), "")
+    known: KnownHere | None = values["known"]
+    if known is not None:
+        values["fields"] = OrderFields(patient_id=known.only)
+    return await unit.page("take_over.html", link.browser, **values)
 
 
 async def _form_values(unit: PageUnit, handle: str, fields: OrderFields, reason: str) -> dict[str, Any]:
     settings = unit.parts.workplace.settings
+    opened = await unit.parts.workplace.open_handle(unit.visitor, handle)
     return {
-        "opened": await unit.parts.workplace.open_handle(unit.visitor, handle),
+        "opened": opened,
         "handle": handle,
         "archives": list(settings.take_over_to),
         "fields": fields,
         "reason": reason,
+        "known": await known_here(unit, opened.patient_id),
     }
 
 

@@ -14,10 +14,12 @@ from zipfile import ZipFile
 import pydicom
 import pytest
 
+from shared.ebrim.identifiers import CX
 from tests.peers.test_consumer_service import a_study, prepared
 from tests.support.community import RADIOLOGIST, StudyFiles, consumer_for, cx, running, trail_until
 from tests.support.forked import run
 from tests.support.orthanc import DICOMWEB, ORTHANC, orthanc
+from tests.support.pix_manager import SYSTEM, pix_manager
 from tests.support.waiting import until
 from xdsi.stage import Stage, free_ports
 
@@ -223,3 +225,36 @@ async def test_an_order_that_was_killed_goes_on_and_nothing_is_there_twice(
 
 def _noted(journals: Path) -> bool:
     return any(b'"uid"' in path.read_bytes() for path in journals.glob("*/outcomes.jsonl"))
+
+
+@pytest.mark.skipif(not ORTHANC.exists() or not DICOMWEB.exists(), reason="Orthanc is not here")
+async def test_the_only_id_that_the_pix_manager_knows_is_taken_and_among_several_none(
+    desk: Desk, manifest_id: str, tmp_path: Path
+):
+    source = f"urn:oid:{CX.parse(cx(PATIENT)).authority}|{PATIENT}"
+    http, dicom = free_ports(2)
+    add = ("add", manifest_id, "--to", f"dicom://ORTHANC@127.0.0.1:{dicom}")
+    with pix_manager() as manager:
+        desk.environment |= {
+            "XDSI_CONSUMER__PIX_URL": manager.url,
+            "XDSI_CONSUMER__PIX_DOMAIN": SYSTEM.removeprefix("urn:oid:"),
+        }
+        unknown = await asyncio.to_thread(desk.run, *add)
+        manager.known[source] = [(SYSTEM, "L-77"), (SYSTEM, "L-78")]
+        several = await asyncio.to_thread(desk.run, *add)
+        ordered = await asyncio.to_thread(desk.run, "list", user=False)
+        manager.known[source] = [(SYSTEM, "L-77")]
+        async with orthanc(tmp_path / "orthanc", ports=(http, dicom)) as client:
+            status, taken_over, told = await asyncio.to_thread(desk.run, *add)
+            patients = [
+                (await client.get(f"/patients/{one}")).json()["MainDicomTags"]["PatientID"]
+                for one in (await client.get("/patients")).json()
+            ]
+
+    assert (unknown[0], several[0], ordered[1]) == (1, 1, [])
+    assert "knows no id" in unknown[2]
+    assert "L-77, L-78" in several[2]
+    assert status == 0, told
+    assert "as patient L-77" in told
+    assert taken_over["there"] == taken_over["total"]
+    assert patients == ["L-77"]

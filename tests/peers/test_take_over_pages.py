@@ -16,9 +16,11 @@ from zipfile import ZipFile
 import pydicom
 import pytest
 
+from shared.ebrim.identifiers import CX
 from tests.peers.test_consumer_service import House, a_study, prepared
 from tests.support.community import RADIOLOGIST, ask_registry, assertion_of, cx, running, settings_of
 from tests.support.consumer import consumer_process, search, sign_in, token_of
+from tests.support.pix_manager import SYSTEM, pix_manager
 from tests.support.viewing import Pictures, Window, browser, browser_missing, window
 from xdsi.services import Service
 from xdsi.stage import free_ports
@@ -99,6 +101,46 @@ def test_a_study_is_ordered_by_keyboard_followed_kept_and_forgotten(
     assert "DICOMDIR" in kept.namelist()
     assert wrong == []
     assert tab.errors == tab.refusals == []
+
+
+def test_the_id_that_the_pix_manager_knows_is_offered_and_never_chosen_among_several(
+    house: House, pictures: Pictures
+):
+    if reason := browser_missing():
+        pytest.skip(reason)
+    source = f"urn:oid:{CX.parse(cx(PATIENT)).authority}|{PATIENT}"
+    with pix_manager() as manager:
+        settings = {
+            "XDSI_CONSUMER__PIX_URL": manager.url,
+            "XDSI_CONSUMER__PIX_DOMAIN": SYSTEM.removeprefix("urn:oid:"),
+        }
+        with (
+            consumer_process(house.stage, **settings) as consumer,
+            browser() as within,
+            window(within, consumer.url, house.stage.south) as opened,
+        ):
+            page = opened.page
+            opened.sign_in(consumer.url, assertion_of(house.stage))
+            page.fill("[name=patient_id]", PATIENT)
+            page.get_by_role("button", name="Find").click()
+            page.locator("a[href$='/take-over']").first.click()
+            offered, wrong = {}, []
+            for known in ([], [(SYSTEM, "L-77")], [(SYSTEM, "L-77"), (SYSTEM, "L-78")]):
+                manager.known[source] = known
+                page.reload()
+                offered[len(known)] = (page.input_value("#patient_id"), page.inner_text("#known-hint"))
+                wrong += wrong_in(opened, f"known-{len(known)}", pictures)
+            manager.answer = (403, b"{}")
+            page.reload()
+            refused = (page.input_value("#patient_id"), page.inner_text("#known-hint"))
+
+    assert offered[0][0] == offered[2][0] == refused[0] == ""
+    assert offered[1][0] == "L-77"
+    assert "knows no id" in offered[0][1]
+    assert "L-77" in offered[2][1]
+    assert "L-78" in offered[2][1]
+    assert "could not be asked" in refused[1]
+    assert wrong == []
 
 
 def test_an_archive_that_is_away_is_told_and_what_was_fetched_is_tried_again(tab: Window):

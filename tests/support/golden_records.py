@@ -24,6 +24,7 @@ from consumer.domain.study import RequestedInstance
 from consumer.transactions import access
 from consumer.transactions import iti18 as consumer_iti18
 from consumer.transactions import iti43 as consumer_iti43
+from consumer.transactions import iti83 as consumer_iti83
 from gateway.transactions import SERVED as GATEWAY
 from gateway.transactions.references import RequestedDocuments
 from gateway.transactions.trail import retrieval_event
@@ -676,6 +677,10 @@ def _consumer() -> dict[str, Described]:
         "consumer asks ITI-43": lambda: (
             consumer_iti43.audit(BY_USER, asked, PATIENT, OK),
             consumer_iti43.audit(BY_USER, _document(), PATIENT, FAILED),
+        ),
+        "consumer asks ITI-83": lambda: (
+            consumer_iti83.audit(BY_USER, b"sourceIdentifier=urn:oid:2.999.1|P-1", PATIENT, OK),
+            consumer_iti83.audit(BY_USER, b"sourceIdentifier=urn:oid:2.999.1|P-1", PATIENT, FAILED),
         ),
         "consumer asks RAD-69": lambda: tuple(access.accessed(BY_USER, RAD69.event_type, _wanted(), come)),
         "consumer asks RAD-107": lambda: tuple(access.accessed(BY_USER, EVENT_TYPE, _wanted(), come)),
