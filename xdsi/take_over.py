@@ -204,8 +204,8 @@ async def _known_here(
             entry = await consumer.entry(manifest_id, home_community_id=home)
             ids = await consumer.local_ids(entry.patient_id)
     if len(ids) != 1:
-        known = f"several ids of this patient: {', '.join(ids)}" if ids else "no id of this patient"
-        raise Failed(f"the PIX manager knows {known}; look them up, and order again with --local-id")
+        what = f"several ids of this patient: {', '.join(ids)}" if ids else "no id of this patient"
+        raise Failed(f"the PIX manager knows {what}; look them up, and order again with --local-id")
     typer.echo(f"as patient {ids[0]} of the own hospital, its PIX manager says", err=True)
     return ids[0]
 

@@ -84,9 +84,9 @@ async def form(unit: PageUnit, link: PageLink) -> Page:
     """Give the form by which a study is taken over (ITI-18, ITI-43), and who the patient is here, where a PIX
     manager knows it (ITI-83)."""
     values = await _form_values(unit, link.handle, OrderFields(), "")
-    known: KnownHere | None = values["known"]
-    if known is not None:
-        values["fields"] = OrderFields(patient_id=known.only)
+    identity: KnownHere | None = values["identity"]
+    if identity is not None:
+        values["fields"] = OrderFields(patient_id=identity.only)
     return await unit.page("take_over.html", link.browser, **values)
 
 
@@ -99,7 +99,7 @@ async def _form_values(unit: PageUnit, handle: str, fields: OrderFields, reason:
         "archives": list(settings.take_over_to),
         "fields": fields,
         "reason": reason,
-        "known": await known_here(unit, opened.patient_id),
+        "identity": await known_here(unit, opened.patient_id),
     }
 
 

@@ -20,7 +20,7 @@ from shared.ebrim.identifiers import CX
 from tests.peers.test_consumer_service import House, a_study, prepared
 from tests.support.community import RADIOLOGIST, ask_registry, assertion_of, cx, running, settings_of
 from tests.support.consumer import consumer_process, search, sign_in, token_of
-from tests.support.pix_manager import SYSTEM, pix_manager
+from tests.support.pix_manager import SYSTEM, PixManager, pix_manager
 from tests.support.viewing import Pictures, Window, browser, browser_missing, window
 from xdsi.services import Service
 from xdsi.stage import free_ports
@@ -31,7 +31,13 @@ PATIENT, LEAVING = "PAGES-1", "PAGES-2"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def manager() -> Iterator[PixManager]:
+    with pix_manager() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, manager: PixManager) -> Iterator[House]:
     studies = {
         patient: a_study(tmp_path_factory.mktemp("study"), patient, InstitutionName="Hospital North")
         for patient in (PATIENT, LEAVING)
@@ -40,7 +46,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     archives = json.dumps({"PACS": f"dicom://PACS@127.0.0.1:{port}"})
     with running(tmp_path_factory.mktemp("community")) as stage:
         asyncio.run(prepared(stage, studies, PATIENT, LEAVING))
-        with consumer_process(stage, XDSI_CONSUMER__TAKE_OVER_TO=archives) as consumer:
+        settings = {
+            "XDSI_CONSUMER__TAKE_OVER_TO": archives,
+            "XDSI_CONSUMER__PIX_URL": manager.url,
+            "XDSI_CONSUMER__PIX_DOMAIN": SYSTEM.removeprefix("urn:oid:"),
+        }
+        with consumer_process(stage, **settings) as consumer:
             yield House(stage, consumer, studies)
 
 
@@ -104,41 +115,33 @@ def test_a_study_is_ordered_by_keyboard_followed_kept_and_forgotten(
 
 
 def test_the_id_that_the_pix_manager_knows_is_offered_and_never_chosen_among_several(
-    house: House, pictures: Pictures
+    tab: Window, manager: PixManager, pictures: Pictures
 ):
-    if reason := browser_missing():
-        pytest.skip(reason)
     source = f"urn:oid:{CX.parse(cx(PATIENT)).authority}|{PATIENT}"
-    with pix_manager() as manager:
-        settings = {
-            "XDSI_CONSUMER__PIX_URL": manager.url,
-            "XDSI_CONSUMER__PIX_DOMAIN": SYSTEM.removeprefix("urn:oid:"),
-        }
-        with (
-            consumer_process(house.stage, **settings) as consumer,
-            browser() as within,
-            window(within, consumer.url, house.stage.south) as opened,
-        ):
-            page = opened.page
-            opened.sign_in(consumer.url, assertion_of(house.stage))
-            page.fill("[name=patient_id]", PATIENT)
-            page.get_by_role("button", name="Find").click()
-            page.locator("a[href$='/take-over']").first.click()
-            offered, wrong = {}, []
-            for known in ([], [(SYSTEM, "L-77")], [(SYSTEM, "L-77"), (SYSTEM, "L-78")]):
-                manager.known[source] = known
-                page.reload()
-                offered[len(known)] = (page.input_value("#patient_id"), page.inner_text("#known-hint"))
-                wrong += wrong_in(opened, f"known-{len(known)}", pictures)
-            manager.answer = (403, b"{}")
-            page.reload()
-            refused = (page.input_value("#patient_id"), page.inner_text("#known-hint"))
+    page, offered = tab.page, []
+    wrong: list[str] = []
 
-    assert offered[0][0] == offered[2][0] == refused[0] == ""
-    assert offered[1][0] == "L-77"
-    assert "knows no id" in offered[0][1]
-    assert "L-77" in offered[2][1]
-    assert "L-78" in offered[2][1]
+    def look(name: str) -> None:
+        page.reload()
+        offered.append((page.input_value("#patient_id"), page.inner_text("#known-hint")))
+        wrong.extend(wrong_in(tab, name, pictures))
+
+    page.locator("a[href$='/take-over']").first.click()
+    try:
+        for known in ([], [(SYSTEM, "L-77")], [(SYSTEM, "L-77"), (SYSTEM, "L-78")]):
+            manager.known[source] = known
+            look(f"known-{len(known)}")
+        manager.answer = (403, b"{}")
+        look("known-refused")
+    finally:
+        manager.known.clear()
+        manager.answer = None
+
+    nobody, only, several, refused = offered
+    assert [id_ for id_, _ in offered] == ["", "L-77", "", ""]
+    assert "knows no id" in nobody[1]
+    assert "L-77" in only[1]
+    assert "L-77, L-78" in several[1]
     assert "could not be asked" in refused[1]
     assert wrong == []
 

@@ -374,6 +374,31 @@ def test_a_document_is_shown_from_the_memory_of_the_page(objects: Window):
     assert octets.encode().rstrip() == PDF.rstrip()
 
 
+def test_a_cda_report_is_read_and_nothing_of_it_runs_or_asks_anybody(objects: Window):
+    choose(objects, "Findings")
+
+    report = objects.page.get_by_role("article", name="CT of the chest")
+    report.wait_for()
+    told = report.inner_text()
+    assert "Roe, Rick · L-77" in told
+    assert "This report names Roe, Rick" in report.get_by_role("alert").inner_text()
+    assert report.locator("ol li strong").inner_text() == "fracture"
+    assert report.locator("td").inner_text() == "12 mm"
+    assert '<img src=x onerror="window.ran = 1">' in told
+    assert report.locator("script, img, a, iframe, [onclick], [style], [href], [src]").count() == 0
+    assert objects.evaluate("window.ran") is None
+    assert not any("elsewhere.example" in url for url, _ in objects.asked)
+    assert objects.errors == []
+
+
+def test_a_document_within_a_cda_report_is_shown(objects: Window):
+    choose(objects, "Wrapped")
+
+    frame = objects.page.get_by_role("article").locator("iframe.document")
+    frame.wait_for()
+    assert frame.get_attribute("src").startswith("blob:")
+
+
 def test_a_film_is_played(objects: Window):
     choose(objects, "Film")
 

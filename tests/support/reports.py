@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from typing import Any
 
 from shared.ebrim import schemes
@@ -53,6 +54,14 @@ def a_cda(narrative: str, *, title: str = "Report", name: str = "Roe") -> bytes:
   <component><structuredBody><component><section><title>Findings</title><text>{narrative}</text></section>
   </component></structuredBody></component>
 </ClinicalDocument>""".encode()
+
+
+def wrapped_in_cda(media_type: str, content: bytes) -> bytes:
+    """A CDA document whose body is something else."""
+    head, _, _ = a_cda("").decode().partition("<component>")
+    text = f'<text mediaType="{media_type}" representation="B64">{b64encode(content).decode()}</text>'
+    body = f"<component><nonXMLBody>{text}</nonXMLBody></component>"
+    return f"{head}{body}</ClinicalDocument>".encode()
 
 
 def a_report_entry(

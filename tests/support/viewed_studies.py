@@ -17,6 +17,7 @@ from pydicom.uid import generate_uid
 
 from shared.dicom import uids
 from tests.support.dicom import a_ct, part10, with_pixels
+from tests.support.reports import a_cda, wrapped_in_cda
 from xdsi.builtin_study import write_study
 
 Pixels = np.ndarray[Any, Any]
@@ -25,6 +26,15 @@ SLICES = 4
 FRAMES = 5
 REPORT_TEXT = "No finding. <img src=x onerror=alert(1)>"
 NOTE = "Look here"
+#: A narrative that means well, and one that does not.
+NARRATIVE = (
+    '<list listType="ordered"><item>No <content styleCode="Bold">fracture</content>.</item></list>'
+    "<table><tbody><tr><td>12 mm</td></tr></tbody></table><script>window.ran = 1</script>"
+    '<paragraph onclick="window.ran = 1">&lt;img src=x onerror="window.ran = 1"></paragraph>'
+    '<img src="https://elsewhere.example/a" onerror="window.ran = 1"/>'
+    '<linkHtml href="https://elsewhere.example/">a link</linkHtml>'
+    '<x:script xmlns:x="http://www.w3.org/1999/xhtml">window.ran = 1</x:script>'
+)
 PDF = (
     b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj 2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
     + (b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 200 100]>>endobj\ntrailer<</Root 1 0 R>>\n%%EOF\n")
@@ -51,6 +61,7 @@ _ULTRASOUND = "1.2.840.10008.5.1.4.1.1.3.1"
 _KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 _GRAYSCALE_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
 _PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
+_CDA_STORAGE = "1.2.840.10008.5.1.4.1.1.104.2"
 _VIDEO_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4.1"
 _H264 = "1.2.840.10008.1.2.4.102"
 
@@ -67,6 +78,8 @@ def write_objects(folder: Path, patient: str, **changes: Any) -> None:
         (_presentation_state(slices[1]), uids.EXPLICIT_LE),
         (_report(slices[3]), uids.EXPLICIT_LE),
         (_document(), uids.EXPLICIT_LE),
+        (_clinical_document("Findings", a_cda(NARRATIVE, title="CT of the chest")), uids.EXPLICIT_LE),
+        (_clinical_document("Wrapped", wrapped_in_cda("application/pdf", PDF)), uids.EXPLICIT_LE),
         (_clip(), uids.EXPLICIT_LE),
         (_video(), _H264),
     )
@@ -197,6 +210,13 @@ def _document() -> Dataset:
         PDF + b" " * (len(PDF) % 2),
     )
     made.EncapsulatedDocumentLength, made.BurnedInAnnotation = len(PDF), "NO"
+    return made
+
+
+def _clinical_document(description: str, cda: bytes) -> Dataset:
+    made = _without_pixels(_CDA_STORAGE, "DOC", description)
+    made.MIMETypeOfEncapsulatedDocument, made.EncapsulatedDocument = "text/XML", cda + b"\0" * (len(cda) % 2)
+    made.EncapsulatedDocumentLength, made.BurnedInAnnotation = len(cda), "NO"
     return made
 
 

@@ -35,6 +35,8 @@ export const WORDS = {
   presentation: "Presentation state",
   keyImages: "Key images",
   report: "Report",
+  anotherName: (named: string, known: string) => `This report names ${named}, its image file ${known}. Make sure that both are of your patient.`,
+  pictureBeside: "[a picture that is kept beside the report]",
   flags: { COMPLETE: "complete", PARTIAL: "not complete", VERIFIED: "verified", UNVERIFIED: "not verified" },
   refersTo: "refers to something else of the study",
   showImage: "Show the image",
