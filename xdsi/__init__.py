@@ -8,18 +8,32 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from consumer.domain.studies import FoundStudy
     from consumer.imaging_document_consumer import Retrieval
+    from shared.security.possession import BoundToken
+    from shared.security.proving import ProvingKey
     from shared.settings import SettingsError
     from xdsi.failures import Failed
     from xdsi.library import AsyncClient, Client, connect
 
-__all__ = ["AsyncClient", "Client", "Failed", "FoundStudy", "Retrieval", "SettingsError", "connect"]
+__all__ = [
+    "AsyncClient",
+    "BoundToken",
+    "Client",
+    "Failed",
+    "FoundStudy",
+    "ProvingKey",
+    "Retrieval",
+    "SettingsError",
+    "connect",
+]
 
 # The command line is done before the library is loaded; who uses it loads it with the first name.
 _MODULES = {
     "AsyncClient": "xdsi.library",
+    "BoundToken": "shared.security.possession",
     "Client": "xdsi.library",
     "Failed": "xdsi.failures",
     "FoundStudy": "consumer.domain.studies",
+    "ProvingKey": "shared.security.proving",
     "Retrieval": "consumer.imaging_document_consumer",
     "SettingsError": "shared.settings",
     "connect": "xdsi.library",

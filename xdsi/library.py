@@ -59,7 +59,8 @@ def connect(
     assertion
         Gives the signed assertion for the next request, an XML document, where another provider signs than
         that of the settings; or an access token, a JWT as text, which is exchanged for an assertion where
-        SOAP is spoken (`XDSI_SIGN_IN__EXCHANGE_URL`). Called each time.
+        SOAP is spoken (`XDSI_SIGN_IN__EXCHANGE_URL`). Called each time. One that is bound to a key is a
+        `BoundToken` with a `ProvingKey`: each request brings a proof (DPoP).
     config
         A TOML file with settings.
     settings

@@ -44,7 +44,9 @@ async def declare(unit: Unit, patient_id: str, reason: str) -> datetime:
     url, outcome, policy_id = base + _PATH, Outcome.SERIOUS_FAILURE, ""
     try:
         answer = await unit.http.post(
-            url, json={"patient_id": patient_id, "reason": reason}, headers=authorization(unit)
+            url,
+            json={"patient_id": patient_id, "reason": reason},
+            headers=authorization(unit, "POST", url),
         )
         if answer.status_code != HTTPStatus.OK:
             problem, text = _PROBLEMS.get(answer.status_code, (BadGateway, "the registry did not allow it"))

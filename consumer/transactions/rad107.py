@@ -113,7 +113,7 @@ async def _get(
     """Yield what comes of what is missing, and take it out of `tally`, which gets to know why others do
     not."""
     try:
-        async with unit.http.stream("GET", url, headers=_headers(unit)) as answer:
+        async with unit.http.stream("GET", url, headers=_headers(unit, url)) as answer:
             tally.status = answer.status_code
             if tally.status not in (_OK, _PARTIAL):
                 return
@@ -190,5 +190,5 @@ async def _received(
             path.unlink(missing_ok=True)
 
 
-def _headers(unit: Unit) -> Mapping[str, str]:
-    return {"accept": _ACCEPT, "accept-encoding": "identity", **authorization(unit)}
+def _headers(unit: Unit, url: str) -> Mapping[str, str]:
+    return {"accept": _ACCEPT, "accept-encoding": "identity", **authorization(unit, "GET", url)}

@@ -52,7 +52,8 @@ async def retrieve(
 async def _delivery(unit: Unit, url: str, one: RequestedInstance, folder: Path) -> Delivery:
     for syntax in _SYNTAXES:
         try:
-            async with unit.http.stream("GET", _address(url, one, syntax), headers=_headers(unit)) as answer:
+            address = _address(url, one, syntax)
+            async with unit.http.stream("GET", address, headers=_headers(unit, str(address))) as answer:
                 if answer.status_code in _UNKNOWN_SYNTAX:
                     continue
                 if answer.status_code != HTTPStatus.OK:
@@ -84,5 +85,6 @@ def _address(url: str, one: RequestedInstance, syntax: str) -> httpx2.URL:
     )
 
 
-def _headers(unit: Unit) -> dict[str, str]:
-    return {"accept": "application/dicom", "accept-encoding": "identity", **authorization(unit)}
+def _headers(unit: Unit, url: str) -> dict[str, str]:
+    user = authorization(unit, "GET", url)
+    return {"accept": "application/dicom", "accept-encoding": "identity", **user}

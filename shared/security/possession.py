@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from shared.faults import SecurityFault
 from shared.security.once import Once
@@ -38,6 +38,33 @@ class SentToken(str):
         itself = cls(token)
         itself.proof, itself.method = proof, method
         return itself
+
+
+class Prover(Protocol):
+    """Who has a key, and makes proofs of that."""
+
+    def proof(self, method: str, url: str, token: str = "", *, nonce: str = "") -> str:
+        """One for a request, with the token that goes along with it, and the nonce of the server."""
+        ...
+
+
+class BoundToken(str):
+    """An access token that is bound to a key, and who has that."""
+
+    __slots__ = ("prover",)
+
+    prover: Prover
+
+    @classmethod
+    def of(cls, token: str, prover: Prover) -> Self:
+        """The token with who proves the key for it."""
+        itself = cls(token)
+        itself.prover = prover
+        return itself
+
+    def headers(self, method: str, url: str) -> dict[str, str]:
+        """What a request is sent with: the token, and a proof of its own (RFC 9449 7.1)."""
+        return {"authorization": f"DPoP {self}", "dpop": self.prover.proof(method, url, self)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,13 @@ from consumer.transactions.bearer import authorization
 from identity.settings import IdentitySettings
 from shared.http.client import http_client
 from shared.http.server import start_server
-from shared.settings import SettingsError, TlsSettings
+from shared.security.authenticator import Authenticator
+from shared.security.caller import Node
+from shared.security.possession import BoundToken, SentToken
+from shared.security.proving import ProvingKey
+from shared.settings import ServiceSettings, SettingsError, TlsSettings
 from shared.soap.client import PeerError
+from tests.support.certificates import communities
 from tests.support.consumer import Desk, desk
 from tests.support.identity import DR_ROE, id_token, settings_of
 from tests.support.tokens import a_token
@@ -27,6 +32,7 @@ from xdsi.stage import free_ports
 
 KIND = "urn:ietf:params:oauth:token-type:"
 PATIENT = "P-1001^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
+SOURCE = "http://127.0.0.1:8030/dicomweb/studies"
 OTHER = "P-2002^^^&1.3.6.1.4.1.21367.2005.13.20.1000&ISO"
 
 
@@ -36,8 +42,8 @@ class House:
     def __init__(self, desk: Desk, http: httpx2.AsyncClient, url: str) -> None:
         self.desk, self.http, self.url = desk, http, url
 
-    async def token(self, scope: str = "xdsi RAD-129", **more: str) -> str:
-        """An access token of Dr. Roe, who signed in."""
+    async def token(self, scope: str = "xdsi RAD-129", *, key: ProvingKey | None = None, **more: str) -> str:
+        """An access token of Dr. Roe, who signed in, bound to a key where there is one."""
         form = {
             "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
             "subject_token": id_token(),
@@ -46,7 +52,9 @@ class House:
             "scope": scope,
             **more,
         }
-        return str((await self.http.post(f"{self.url}/token", data=form)).json()["access_token"])
+        endpoint = f"{self.url}/token"
+        headers = {"dpop": key.proof("POST", endpoint)} if key else {}
+        return str((await self.http.post(endpoint, data=form, headers=headers)).json()["access_token"])
 
     async def asked(self, token: str, patient: str = PATIENT) -> httpx2.Response:
         async with self.desk.client() as program:
@@ -158,8 +166,33 @@ async def test_a_program_with_the_library_passes_an_assertion_on_for_its_access_
 
         assert sent == at.desk.wire.sent != []
         assert b"dr.roe" in sent[0]
-        assert authorization(of_program) == {"authorization": f"Bearer {token}"}
-        assert authorization(parts.unit(None, lambda: None)) == {}
+        assert authorization(of_program, "GET", SOURCE) == {"authorization": f"Bearer {token}"}
+        assert authorization(parts.unit(None, lambda: None), "GET", SOURCE) == {}
+
+
+async def test_a_program_with_the_library_proves_the_key_of_its_access_token(tmp_path: Path):
+    key = ProvingKey()
+    async with house(tmp_path) as at:
+        token = BoundToken.of(await at.token(key=key), key)
+        of_program = at.desk.consumer.parts.unit(None, lambda: token)
+        await ImagingDocumentConsumer(of_program).find(PATIENT)
+        sent = [octets for octets in at.desk.wire.sent if b"Assertion" in octets]
+        headers = authorization(of_program, "GET", f"{SOURCE}?PatientID=P-1")
+        source = Authenticator(
+            ServiceSettings(
+                assertion=communities()[0].settings()["assertion"],
+                token={"issuers": {at.url: f"{at.url}/jwks"}, "bound": True},
+            )
+        )
+        brought = SentToken.of(token, proof=headers["dpop"], method="GET")
+        caller = await source.caller(
+            Node(address="127.0.0.1"), door="ITI-18", endpoint=SOURCE, bearer=brought, speaker_is_user=True
+        )
+
+    assert sent != []
+    assert headers["authorization"] == f"DPoP {token}"
+    assert caller.user is not None
+    assert caller.user.name_id == "dr.roe"
 
 
 async def test_a_token_that_is_exchanged_for_nothing_is_told_and_nothing_is_sent(tmp_path: Path):

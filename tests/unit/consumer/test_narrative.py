@@ -61,7 +61,10 @@ def test_hostile_narratives_are_text(hostile: str):
     assert not any(one.attrib for one in tree.iterdescendants())
 
 
-@given(st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=50))
+# XML forbids these two (1.0, 2.2).
+@given(
+    st.text(st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufffe\uffff"), max_size=50)
+)
 def test_whatever_text_is_in_a_narrative_is_read_back_as_it_is(text: str):
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
