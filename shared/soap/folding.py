@@ -27,7 +27,7 @@ _MANY = 16
 #: In one message so many runs are looked for.
 _RUNS = 200
 #: A longer message is read as it is: whoever looks through it lets nobody else work.
-_MOST_BYTES = 1024**2
+MOST_BYTES = 1024**2
 
 _JOINT, _AND = JOINT.encode(), AND.encode()
 _ATTRIBUTES = rb"(?:\s[^<>]*[^<>/])?"
@@ -67,7 +67,7 @@ _STRING = etree.XPath("string()")
 
 def parse_folded(octets: bytes) -> Element:
     """Parse a message with its references folded; raises as `shared.xml.parse` does."""
-    folded = _folded(octets)
+    folded = with_references_folded(octets)
     if folded is not octets:
         try:
             return parse(folded)
@@ -97,9 +97,10 @@ def number_folded(element: Element) -> int:
     return str(_STRING(element)).count(JOINT)
 
 
-def _folded(octets: bytes) -> bytes:
+def with_references_folded(octets: bytes) -> bytes:
+    """A message with its references folded; itself, the same object, when there are none to fold."""
     first_named = octets.find(b"DocumentRe")
-    if first_named < 0 or len(octets) > _MOST_BYTES or not _is_plain(octets):
+    if first_named < 0 or len(octets) > MOST_BYTES or not _is_plain(octets):
         return octets
     if octets.startswith(b"DocumentReq", first_named):
         return _with_runs_folded(octets, _REQUEST, _requests)

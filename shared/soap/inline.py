@@ -17,6 +17,7 @@ from lxml import etree
 from shared.faults import SenderFault
 from shared.http.base64_text import Base64Decoder
 from shared.http.raw_asgi import BodyTooLarge
+from shared.soap.folding import MOST_BYTES, with_references_folded
 from shared.soap.mtom import INCLUDE, Received, include
 from shared.soap.spooling import MAX_DOCUMENT_BYTES, Sink, forget
 from shared.xml import NS, Element, XmlError, XmlGuard, elements
@@ -69,6 +70,10 @@ class InlineScanner:
     Works within one thread at a time and blocks it. Holds the limits of `shared.xml.XmlGuard` over the whole
     and `max_xml_bytes` over what is left without documents. Documents go to `attachments`, whose holder
     removes their files; without `folder` they stay where they are and count as XML.
+
+    A request for a study is looked at when it is complete, with its references folded: the guard would look
+    at each of thousands of elements. Whoever has documents, or more than can be folded, is looked at while
+    he sends.
     """
 
     def __init__(
@@ -84,6 +89,7 @@ class InlineScanner:
         self._max_xml_bytes = max_xml_bytes
         self._max_document_bytes = max_document_bytes
         self._guard = XmlGuard()
+        self._is_guarded = False
         self._xml = bytearray()
         self._pending = b""
         self._text: _Text | None = None
@@ -105,11 +111,16 @@ class InlineScanner:
             pass
 
     def close(self) -> bytes:
-        """The whole XML, without its documents."""
+        """The whole XML, without its documents; fails as `feed` does."""
         if self._text is None:
             self._pass_but(len(self._pending))
+        xml = bytes(self._xml)
+        if not self._is_guarded and _passes(with_references_folded(xml)):
+            return xml
+        # The positions that are told are those of the message.
+        self._guard_as_it_comes()
         self._guard.close()
-        return bytes(self._xml)
+        return xml
 
     def discard(self) -> None:
         """Give up the document that is half read."""
@@ -121,8 +132,16 @@ class InlineScanner:
             return
         if len(self._xml) + len(octets) > self._max_xml_bytes:
             raise BodyTooLarge(self._max_xml_bytes)
-        self._guard.feed(octets)
+        if self._is_guarded:
+            self._guard.feed(octets)
         self._xml += octets
+        if len(self._xml) > MOST_BYTES:
+            self._guard_as_it_comes()
+
+    def _guard_as_it_comes(self) -> None:
+        if not self._is_guarded:
+            self._is_guarded = True
+            self._guard.feed(bytes(self._xml))
 
     def _markup(self) -> bool:
         tag = _TAG.search(self._pending) if self._folder else None
@@ -135,6 +154,7 @@ class InlineScanner:
                 raise XmlError(f"a start tag is longer than {_MAX_TAG_BYTES} bytes")
             self._pass_but(tag.start())
             return False
+        self._guard_as_it_comes()
         # Apart, so that the guard tells whether this, and no comment that looks like it, opened a document.
         self._pass(self._pending[: tag.start()])
         self._pass(self._pending[tag.start() : end + 1])
@@ -181,6 +201,17 @@ class InlineScanner:
     def _incomplete_reference(self) -> int:
         at = self._pending.rfind(b"&", max(0, len(self._pending) - _REFERENCE_BYTES))
         return at if at >= 0 and self._pending.find(b";", at) < 0 else len(self._pending)
+
+
+def _passes(octets: bytes) -> bool:
+    """Whether a whole message keeps the limits of the guard."""
+    guard = XmlGuard()
+    try:
+        guard.feed(octets)
+        guard.close()
+    except XmlError:
+        return False
+    return True
 
 
 def extract(root: Element, folder: Path) -> dict[str, Received]:

@@ -9,6 +9,7 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from shared.faults import SenderFault, SoapFault
@@ -74,7 +75,7 @@ class _XmlReader:
         self._limits = limits
         self._held = bytearray()
         self._scanner: InlineScanner | None = None
-        self._job: asyncio.Future[None] | None = None
+        self._job: asyncio.Future[Any] | None = None
 
     async def read(self, chunks: AsyncIterator[bytes]) -> None:
         """Put the XML and its large inline documents into the package; fails as `InlineScanner.feed` does."""
@@ -88,7 +89,7 @@ class _XmlReader:
                 return
             await self._scan(self._scanner)
             await self._settle()
-            self._package.xml = self._scanner.close()
+            self._package.xml = await self._closed(self._scanner)
             self._package.guarded = True
         finally:
             # A request that is cancelled must not remove files under the thread.
@@ -110,6 +111,11 @@ class _XmlReader:
         await self._settle()
         octets, self._held = bytes(self._held), bytearray()
         self._job = asyncio.get_running_loop().run_in_executor(None, scanner.feed, octets)
+
+    async def _closed(self, scanner: InlineScanner) -> bytes:
+        closing = asyncio.get_running_loop().run_in_executor(None, scanner.close)
+        self._job = closing
+        return await asyncio.shield(closing)
 
     async def _settle(self) -> None:
         if self._job is not None:
