@@ -1,15 +1,16 @@
 """Instances of studies and series whose rows were read lately, given again while the rows are the same.
 
 A study is asked for by several requests in a row, and to read its rows costs more than all else that is
-looked up for it. Whether they are the same the database says each time: by the identity, the contents and
-the arrival of every instance, joined to one text. No process needs to tell another.
+looked up for it. Whether they are the same the database says each time: by its version, or where that is
+another one, by the identity, the contents and the arrival of every instance, joined to one text. No process
+needs to tell another.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -44,8 +45,13 @@ _OF_SERIES: Final = _Statements(_STATE.where(_IN_STUDY, _IN_SERIES), _ROWS.where
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
+    version: int | None
     state: bytes
     instances: tuple[Instance, ...]
+
+    def is_of(self, version: int | None) -> bool:
+        """Whether nothing at all has changed."""
+        return version is not None and version == self.version
 
 
 class KeptRows:
@@ -78,9 +84,12 @@ class KeptRows:
     async def _instances(
         self, key: tuple[str, str], statements: _Statements, **parameters: str
     ) -> Sequence[Instance]:
-        entry = self._entries.get(key)
-        if entry is not None and entry.state == await _state(self._database, statements, parameters):
+        version, entry = self._database.version(), self._entries.get(key)
+        if entry is not None and entry.is_of(version):
             self._entries.move_to_end(key)
+            return entry.instances
+        if entry is not None and entry.state == await _state(self._database, statements, parameters):
+            self._keep(key, replace(entry, version=version))
             return entry.instances
 
         async def work(transaction: Transaction) -> tuple[bytes, list[Row]]:
@@ -90,7 +99,7 @@ class KeptRows:
 
         state, rows = await self._database.read(work)
         instances = tuple(sorted(map(self._instance_of_row, _with_shared_values(rows)), key=self._in_order))
-        self._keep(key, _Entry(state, instances))
+        self._keep(key, _Entry(version, state, instances))
         return instances
 
     def _keep(self, key: tuple[str, str], entry: _Entry) -> None:

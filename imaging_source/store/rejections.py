@@ -24,6 +24,8 @@ _STUDY_OF = attrgetter("study_instance_uid")
 _MAX_KEPT: Final = 1_000
 # Of all that are kept: some 60 MB.
 _MAX_REFERENCES_KEPT: Final = 500_000
+# Of so many requests what is said about their studies; all of it goes when anything changes.
+_MOST_STUDIES_KEPT: Final = 64
 # A larger document is read in a thread.
 _INLINE_BYTES: Final = 256 * 1024
 
@@ -70,10 +72,20 @@ class KeyObjects:
         self._database = database
         self._kept: OrderedDict[str, KeyObject] = OrderedDict()
         self._references = 0
+        self._version: int | None = None
+        self._remarks: dict[tuple[str, ...], Remarks] = {}
 
     async def of_studies(self, study_instance_uids: Iterable[str]) -> Remarks:
-        """What is said about the instances of these studies."""
-        return await _remarks(self._database, study_instance_uids, self._read)
+        """What is said about the instances of these studies; not asked again while nothing has changed."""
+        studies, version = tuple(study_instance_uids), self._database.version()
+        if version is None:
+            return await _remarks(self._database, studies, self._read)
+        if version != self._version or len(self._remarks) >= _MOST_STUDIES_KEPT:
+            self._version, self._remarks = version, {}
+        kept = self._remarks
+        if studies not in kept:
+            kept[studies] = await _remarks(self._database, studies, self._read)
+        return kept[studies]
 
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """SOP Instance UIDs among `instances` that rejection notes, or conflicts, hide from everybody."""

@@ -65,6 +65,11 @@ class Database(Reader, Protocol):
         """How much of it is in use now."""
         ...
 
+    def version(self) -> int | None:
+        """Another number than before when anything was committed since, by anybody; None where only a
+        question tells. What was read after it was asked for is what is there while it stays the same."""
+        ...
+
     async def read(self, work: Work[Result]) -> Result:
         """Run `work`, which only reads, on one snapshot."""
         ...

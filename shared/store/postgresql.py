@@ -174,6 +174,10 @@ class PostgresDatabase:
         except _BrokenConnection:
             return await self._fetch(statement, parameters)
 
+    def version(self) -> int | None:
+        """None: to ask would be a round trip, as what is to be known is."""
+        return None
+
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""
         try:

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import TableClause
+from sqlalchemy import TableClause, text
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.attempts import attempted
@@ -202,6 +202,14 @@ def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
     raise RuntimeError("work awaits something other than its transaction's own methods")
 
 
+# Of the connection that asks: another one when somebody else has committed.
+_VERSION = text("PRAGMA data_version")
+
+
+def _version(transaction: Transaction) -> Coroutine[Any, Any, list[Row]]:
+    return transaction.fetch(_VERSION)
+
+
 class _TooLong(Exception):
     """A read was broken off when its time was over."""
 
@@ -303,6 +311,11 @@ class SqliteDatabase:
             return self._short.run(work, LOOP_SECONDS, snapshot=False)
         except _TooLong:
             return await self._long.run(work, snapshot=False)
+
+    def version(self) -> int | None:
+        """The number that SQLite keeps for the connection that reads."""
+        [(version,)] = self._short.run(_version, LOOP_SECONDS, snapshot=False)
+        return int(version)
 
     async def read(self, work: Work[Result]) -> Result:
         """Run `work` on one snapshot."""

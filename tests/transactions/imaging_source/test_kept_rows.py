@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from imaging_source.store import instance_rows, kept_rows
+from imaging_source.store.rejections import KeyObjects
 from imaging_source.store.stores import open_instances
+from imaging_source.store.tables import set_aside
 from tests.support.codecs import CODECS
 from tests.support.databases import database_place, postgres_url
 from tests.support.dicom import a_ct, part10
@@ -51,6 +53,31 @@ async def test_what_another_process_changes_is_in_the_next_answer(intake, elsewh
     other = first._replace(sha256="0" * 64, size=1, file=intake.store.files.name("0" * 64))
     await intake.database.write(lambda transaction: instance_rows.change_file(transaction, other, None))
     assert await elsewhere.find_study(STUDY) == await elsewhere.find_series(STUDY, SERIES) == [other]
+
+
+async def test_while_nothing_changes_nothing_is_asked(intake, elsewhere, monkeypatch):
+    if intake.database.version() is None:
+        pytest.skip("what this database could tell of changes costs as much as to ask")
+    first, hidden = await keep(intake, 3), KeyObjects(intake.database)
+    assert await hidden.hidden(await elsewhere.find_study(STUDY)) == frozenset()
+
+    async def nothing_is_asked(*statement: object, **parameters: object) -> None:
+        raise AssertionError("the database was asked")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(intake.database, "fetch", nothing_is_asked)
+        assert await elsewhere.find_study(STUDY) == [first]
+        assert await hidden.hidden([first]) == frozenset()
+
+
+async def test_what_is_set_aside_meanwhile_is_hidden_at_once(intake, elsewhere):
+    first, key_objects = await keep(intake, 3), KeyObjects(intake.database)
+    assert await key_objects.hidden([first]) == frozenset()
+
+    uid = first.sop_instance_uid
+    aside = {"sop_instance_uid": uid, "study_instance_uid": STUDY, "conflict": "patient"}
+    await intake.database.write(lambda transaction: transaction.insert(set_aside, [aside]))
+    assert await key_objects.hidden([first]) == {uid}
 
 
 async def test_what_went_and_came_again_is_told_as_it_came_last(intake, elsewhere):

@@ -97,6 +97,22 @@ async def test_what_was_written_is_read_back_and_survives_reopening(database_pla
     await database.close()
 
 
+async def test_the_version_tells_of_every_commit_and_of_nothing_else(database, database_place):
+    before = database.version()
+    await names(database)
+    assert database.version() == before
+    await database.write(insertion("a"))
+    after = database.version()
+    if database.dialect == "postgresql":
+        assert before is after is None
+        return
+    assert after != before == before
+
+    await database_place.execute(["INSERT INTO thing (name, number) VALUES ('b', 1)"])
+    assert database.version() != after
+    assert await names(database) == ["a", "b"]
+
+
 async def test_write_returns_the_result_of_the_work(database):
     async def work(transaction):
         await transaction.execute(INSERT, name="a", number=1, octets=None)
