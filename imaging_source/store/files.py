@@ -123,8 +123,18 @@ class ContentFiles(Contents):
         return [instance for instance, whole in zip(doubtful, proofs, strict=True) if not whole]
 
     def _unproved(self, instances: Sequence[Instance]) -> list[Instance]:
-        is_proved = self.is_proved
-        return [one for one in instances if not is_proved(one.file, one.sha256, one.size)]
+        # As `is_whole` looks, without a call, a Path or a name of each.
+        stat, proof_of, doubtful = os.stat, self._proofs.get, []
+        for one in instances:
+            try:
+                status = stat(one.file)
+            except OSError:
+                doubtful.append(one)
+                continue
+            identity = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if status.st_size != one.size or proof_of(one.sha256) != (identity, True):
+                doubtful.append(one)
+        return doubtful
 
     def content(self, of: Instance) -> Piece:
         """All of the file."""
@@ -147,17 +157,6 @@ class ContentFiles(Contents):
     async def proved(self, sha256: str, size: int, pace: Pace = at_once) -> bool:
         """`prove`, aside from the event loop."""
         return await asyncio.to_thread(self.prove, sha256, size, pace=pace)
-
-    def is_proved(self, file: str, sha256: str, size: int) -> bool:
-        """Whether the file was found whole by this process and was not touched since; one call of stat.
-
-        `file` is its `name`.
-        """
-        try:
-            status = os.stat(file)  # noqa: PTH116  # a Path costs as much as the call
-        except OSError:
-            return False
-        return status.st_size == size and self._proofs.get(sha256) == (_identity(status), True)
 
     def prove(self, sha256: str, size: int, *, pace: Callable[[int], None] = at_once) -> bool:
         """Whether the file is there with the bytes that were acknowledged; reads all of it.

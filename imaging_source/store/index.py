@@ -100,6 +100,9 @@ class StudySummary:
     last_received_at: datetime
 
 
+_UID_OF = attrgetter("sop_instance_uid")
+
+
 class InstanceIndex:
     """Instances that are kept: their rows in `database`, their contents in `files`.
 
@@ -134,7 +137,8 @@ class InstanceIndex:
             if len(uids) < _MANY:
                 single += uids
             else:
-                instances |= {one.sop_instance_uid: one for one in await self._rows.of_series(study, series)}
+                of_series = await self._rows.of_series(study, series)
+                instances.update(zip(map(_UID_OF, of_series), of_series, strict=True))
         return instances | await self.find_instances(single) if single else instances
 
     async def find_retrieved(self, keys: RetrieveKeys) -> list[Instance]:

@@ -82,10 +82,11 @@ class KeyObjects:
             return await _remarks(self._database, studies, self._read)
         if version != self._version or len(self._remarks) >= _MOST_STUDIES_KEPT:
             self._version, self._remarks = version, {}
-        kept = self._remarks
-        if studies not in kept:
-            kept[studies] = await _remarks(self._database, studies, self._read)
-        return kept[studies]
+        # Whoever changes something meanwhile lets others begin anew, and this answer go with its version.
+        remarks = self._remarks
+        if studies not in remarks:
+            remarks[studies] = await _remarks(self._database, studies, self._read)
+        return remarks[studies]
 
     async def hidden(self, instances: Sequence[Instance]) -> frozenset[str]:
         """SOP Instance UIDs among `instances` that rejection notes, or conflicts, hide from everybody."""

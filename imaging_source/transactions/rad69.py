@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import partial
+from itertools import groupby, repeat
 from operator import attrgetter
 from typing import Final, NamedTuple, Self
 
@@ -20,9 +21,9 @@ from shared.errors import (
     XdsError,
 )
 from shared.http.pieces import FileRange, Piece
-from shared.imaging.holding import Access
+from shared.imaging.holding import Access, permits_all
 from shared.imaging.instance import Instance
-from shared.imaging.retrieval import InstanceResult, Unreadable, choices, events, files
+from shared.imaging.retrieval import UID_OF, InstanceResult, Unreadable, choices, events, files
 from shared.imaging.transfer_syntax import Choice, Impossible, choose
 from shared.messages.documents import DocumentRequest, RetrievedDocument, RetrieveDocumentSetResponse
 from shared.messages.rad69 import RAD69, RetrieveImagingDocumentSetRequest
@@ -33,6 +34,13 @@ MIME_TYPE: Final = "application/dicom"
 ANY: Final = "*"
 _NOT_COMPARED: Final = Comparison()
 _SERIES_OF = attrgetter("study_instance_uid", "series_instance_uid")
+_PLACE_OF = attrgetter(
+    "study_instance_uid",
+    "series_instance_uid",
+    "document.repository_unique_id",
+    "document.home_community_id",
+)
+_DOCUMENT_OF = attrgetter("document.document_unique_id")
 _key = attrgetter("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
@@ -50,6 +58,12 @@ class RequestedInstance(NamedTuple):
         return self.document.document_unique_id
 
 
+# All fields as they stand: a call with a name for each costs three times as much, for each of hundreds.
+_requested_as = partial(tuple.__new__, RequestedInstance)
+_document_as = partial(tuple.__new__, RetrievedDocument)
+_result_as = partial(tuple.__new__, InstanceResult)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImagingDocumentSet(RetrieveDocumentSetResponse):
     """The response, and for the trail what became of each instance that was asked for."""
@@ -65,17 +79,22 @@ async def handle(unit: Unit, request: RetrieveImagingDocumentSetRequest) -> Retr
     """
     requests = tuple(dict.fromkeys(_asked(request)))
     away = await _compared(unit, requests)
-    shelf = await _Shelf.of(unit, request, requests)
+    shelf = await _Shelf.of(unit, request, requests, away)
     documents: list[RetrievedDocument] = []
     errors: list[XdsError] = []
     results: list[InstanceResult] = []
-    for each in requests:
-        content, result = shelf.answer(each, away.get(each.study_instance_uid, _NOT_COMPARED))
-        results.append(result)
-        if isinstance(content, XdsError):
-            errors.append(content)
-        else:
-            documents.append(content)
+    for (study, series, repository, home), alike in groupby(requests, _PLACE_OF):
+        ready_for = shelf.ready_of(study, series, repository).get
+        for each in alike:
+            uid = each.document.document_unique_id
+            if (ready := ready_for(uid)) is None:
+                error, result = shelf.refusal(each)
+                errors.append(error)
+                results.append(result)
+                continue
+            pieces, sop_class, patient = ready
+            documents.append(_document_as((repository, uid, MIME_TYPE, pieces, home, "", "")))
+            results.append(_result_as((study, series, uid, sop_class, patient, "", repository, home)))
     return ImagingDocumentSet(documents=tuple(documents), errors=tuple(errors), results=tuple(results))
 
 
@@ -91,21 +110,35 @@ async def _compared(unit: Unit, requests: Sequence[RequestedInstance]) -> Mappin
 def _asked(request: RetrieveImagingDocumentSetRequest) -> Iterator[RequestedInstance]:
     for study in request.studies:
         for series in study.series:
-            for document in series.documents:
-                yield RequestedInstance(study.study_instance_uid, series.series_instance_uid, document)
+            place = repeat(study.study_instance_uid), repeat(series.series_instance_uid)
+            # Documents last: so the others end with them.
+            yield from map(_requested_as, zip(*place, series.documents, strict=False))
+
+
+class _Ready(NamedTuple):
+    """What is told of an instance that is sent: its bytes, its class and its patient."""
+
+    pieces: tuple[Piece, ...] | FileRange
+    sop_class_uid: str
+    patient_id: str
+
+
+_ready_as = partial(tuple.__new__, _Ready)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Shelf:
-    """What is known of the instances of one request, and their bytes; all by SOP Instance UID."""
+    """What is known of the instances of one request, and their bytes; by SOP Instance UID, but for what is
+    `ready`, by study and series first."""
 
     location_uid: str
+    away: Mapping[str, Comparison]
     instances: Mapping[str, Instance]
     hidden: frozenset[str]
     access: Mapping[str, Access]
     choices: Mapping[str, Choice]
     contents: Mapping[str, Piece | Unreadable]
-    well_asked: frozenset[RequestedInstance]
+    ready: Mapping[tuple[str, str], Mapping[str, _Ready]]
 
     @classmethod
     async def of(
@@ -113,48 +146,53 @@ class _Shelf:
         unit: Unit,
         request: RetrieveImagingDocumentSetRequest,
         requests: Sequence[RequestedInstance],
+        away: Mapping[str, Comparison],
     ) -> Self:
         location_uid = unit.parts.settings.retrieve_location_uid
-        well_asked = tuple(_checked(requests, location_uid))
-        keys = set(map(_key, well_asked))
-        known_instances = await _known(unit, well_asked)
-        instances = {uid: instance for uid, instance in known_instances.items() if _key(instance) in keys}
+        instances = await _known(unit, requests, location_uid)
         hidden = await unit.hidden(tuple(instances.values()))
         shown = [instance for uid, instance in instances.items() if uid not in hidden]
         access = await unit.access(shown)
-        permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
+        permitted = (
+            shown
+            if permits_all(access)
+            else [one for one in shown if access[one.sop_instance_uid].decision.permitted]
+        )
         chosen = choices(permitted, lambda one: _choice(unit, one, request))
         contents = await files(unit, chosen)
+        missing = frozenset[str]().union(*[comparison.missing for comparison in away.values()])
         return cls(
             location_uid=location_uid,
+            away=away,
             instances=instances,
             hidden=hidden,
             access=access,
-            choices={one.sop_instance_uid: choice for one, choice in chosen},
+            choices=dict(zip(map(UID_OF, permitted), (choice for _, choice in chosen), strict=True)),
             contents=contents,
-            well_asked=frozenset(well_asked),
+            ready=_ready(permitted, contents, access, missing),
         )
 
-    def answer(
-        self, request: RequestedInstance, comparison: Comparison
-    ) -> tuple[RetrievedDocument | XdsError, InstanceResult]:
-        """The instance as it is sent, or the error that is sent instead; and what became of it, for the
-        trail."""
+    def ready_of(self, study: str, series: str, repository: str) -> Mapping[str, _Ready]:
+        """What is sent of a series to who asks this repository for it."""
+        return self.ready.get((study, series), {}) if repository == self.location_uid else {}
+
+    def refusal(self, request: RequestedInstance) -> tuple[XdsError, InstanceResult]:
+        """The error that is sent instead of an instance; and what became of it, for the trail."""
         try:
-            instance = self._shown(request, comparison)
+            instance = self._shown(request)
             access = self.access[instance.sop_instance_uid]
             if not access.decision.permitted:
                 failure = f"{REFUSED_BY_CONSENT}{access.decision.reason}"
                 return _not_available(request), _result(
                     request, patient_id=access.patient_id, failure=failure
                 )
-            return _delivered(request, instance, self._content(instance), access.patient_id)
+            raise self._ungiven(instance)
         except XdsError as error:
             return error, _result(request, failure=error.code_for(Actor.REPOSITORY))
 
-    def _shown(self, request: RequestedInstance, comparison: Comparison) -> Instance:
-        if request not in self.well_asked:
-            _check_request(request, self.location_uid)
+    def _shown(self, request: RequestedInstance) -> Instance:
+        _check_request(request, self.location_uid)
+        comparison = self.away.get(request.study_instance_uid, _NOT_COMPARED)
         uid = request.document.document_unique_id
         instance = self.instances.get(uid)
         silent = bool(comparison.reason) and not comparison.missing
@@ -164,41 +202,50 @@ class _Shelf:
             raise _not_available(request)
         return instance
 
-    def _content(self, instance: Instance) -> Piece:
+    def _ungiven(self, instance: Instance) -> XdsError:
+        """Why an instance that the caller may have is not sent."""
         uid = instance.sop_instance_uid
-        content = self.contents.get(uid)
-        if content is None:
-            choice = self.choices[uid]
-            assert isinstance(choice, Impossible)
-            raise NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
-        if isinstance(content, Unreadable):
-            raise XdsError(f"instance {uid}: {content.reason}", location=uid)
-        return content
+        choice, content = self.choices[uid], self.contents.get(uid)
+        if isinstance(choice, Impossible):
+            return NoAcceptableTransferSyntax(f"instance {uid}: {choice.reason}", location=uid)
+        assert isinstance(content, Unreadable)
+        return XdsError(f"instance {uid}: {content.reason}", location=uid)
 
 
-def _checked(requests: Iterable[RequestedInstance], location_uid: str) -> Iterator[RequestedInstance]:
-    """Those that are asked for by UIDs, and of us."""
-    for series, alike in groupby(requests, _SERIES_OF):
-        if all(map(is_uid, series)):
-            yield from (one for one in alike if _is_for(one, location_uid))
+async def _known(
+    unit: Unit, requests: Iterable[RequestedInstance], location_uid: str
+) -> Mapping[str, Instance]:
+    """What is here of that which is asked for by UIDs, of us, and in its own series."""
+    uids_of: dict[tuple[str, str], list[str]] = {}
+    for (study, series, repository, _), alike in groupby(requests, _PLACE_OF):
+        if repository == location_uid and is_uid(study) and is_uid(series):
+            uids_of.setdefault((study, series), []).extend(filter(is_uid, map(_DOCUMENT_OF, alike)))
+    instances = await unit.parts.instances.find_of_series(uids_of)
+    return {
+        one.sop_instance_uid: one
+        for place, uids in uids_of.items()
+        for one in map(instances.get, uids)
+        if one is not None and _SERIES_OF(one) == place
+    }
 
 
-async def _known(unit: Unit, requests: Iterable[RequestedInstance]) -> Mapping[str, Instance]:
-    of_series: dict[tuple[str, str], list[str]] = {}
-    for series, alike in groupby(requests, _SERIES_OF):
-        of_series.setdefault(series, []).extend(one.sop_instance_uid for one in alike)
-    return await unit.parts.instances.find_of_series(of_series)
-
-
-def _delivered(
-    request: RequestedInstance, instance: Instance, content: Piece, patient_id: str
-) -> tuple[RetrievedDocument, InstanceResult]:
-    study, series, (repository, uid, home) = request
-    pieces = content if isinstance(content, FileRange) else (content,)
-    return (
-        RetrievedDocument(repository, uid, MIME_TYPE, pieces, home),
-        InstanceResult(study, series, uid, instance.sop_class_uid, patient_id, "", repository, home),
-    )
+def _ready(
+    permitted: Sequence[Instance],
+    contents: Mapping[str, Piece | Unreadable],
+    access: Mapping[str, Access],
+    missing: frozenset[str],
+) -> Mapping[tuple[str, str], Mapping[str, _Ready]]:
+    by_series: dict[tuple[str, str], dict[str, _Ready]] = {}
+    for place, alike in groupby(permitted, _SERIES_OF):
+        of_series = by_series.setdefault(place, {})
+        for one in alike:
+            uid = one.sop_instance_uid
+            content = contents.get(uid)
+            if content is None or isinstance(content, Unreadable) or uid in missing:
+                continue
+            pieces = content if isinstance(content, FileRange) else (content,)
+            of_series[uid] = _ready_as((pieces, one.sop_class_uid, access[uid].patient_id))
+    return by_series
 
 
 def _not_available(request: RequestedInstance) -> DocumentUniqueIdError:

@@ -7,7 +7,7 @@ left out.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 
 APPLICATION_DICOM = "application/dicom"
 
@@ -32,13 +32,12 @@ def part_head(boundary: str, headers: list[tuple[str, str]]) -> bytes:
     return f"\r\n--{boundary}\r\n{lines}\r\n".encode("ascii")
 
 
-def part_heads(boundary: str, part_type: str, place: str, names: Iterable[str]) -> Iterator[bytes]:
-    """What stands before each of several parts of one type: they are at `place`, each with its name behind
-    it.
+def part_heads(boundary: str, part_type: str, place: str, names: Sequence[str]) -> list[bytes]:
+    """What stands before each of several parts of one type: they are at `place`, each with its name, a UID,
+    behind it.
     """
     opening = f"\r\n--{boundary}\r\nContent-Type: {part_type}\r\nContent-Location: {place}".encode("ascii")
-    for name in names:
-        yield b"%b%b\r\n\r\n" % (opening, name.encode("ascii"))
+    return [b"%b%b\r\n\r\n" % (opening, name) for name in " ".join(names).encode("ascii").split(b" ")]
 
 
 def closing(boundary: str) -> bytes:

@@ -86,6 +86,12 @@ def size(piece: Piece) -> int:
     return len(piece) if isinstance(piece, bytes) else piece.length
 
 
+def total_size(pieces: Iterable[Piece]) -> int:
+    """Length of all `pieces` in bytes."""
+    # As `size`, which costs more to call than it does.
+    return sum([len(piece) if isinstance(piece, bytes) else piece.length for piece in pieces])
+
+
 class OpenFile:
     """One file that is open at a time; neighbouring ranges of the same file share the descriptor."""
 

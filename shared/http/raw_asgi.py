@@ -10,7 +10,7 @@ from typing import Any
 from shared.attempts import to_its_end
 from shared.http.incoming import SourceBroken
 from shared.http.passage import Passage
-from shared.http.pieces import BodyBroken, FileRange, FileTruncated, Piece, Stream, read_ahead, size
+from shared.http.pieces import BodyBroken, FileRange, FileTruncated, Piece, Stream, read_ahead, total_size
 from shared.security.caller import Node
 from shared.security.peer_certificate import node_from_der
 
@@ -104,7 +104,7 @@ async def send_pieces(
         A file is shorter than its range, or a stream broke; the connection is closed, so that the client sees
         a broken body.
     """
-    length = sum(map(size, pieces))
+    length = total_size(pieces)
     await send(
         {
             "type": "http.response.start",

@@ -27,6 +27,7 @@ from shared.telemetry.log import logger
 _log = logger(__name__)
 
 _AT_ONCE: Final = 4
+UID_OF: Final = attrgetter("sop_instance_uid")
 # All of an instance on which it depends how it can be given.
 _KIND_OF = attrgetter(
     "transfer_syntax_uid",
@@ -93,18 +94,14 @@ async def files(
 
     What is `Impossible` is left out.
     """
-    possible = [(instance, choice) for instance, choice in chosen if not isinstance(choice, Impossible)]
-    unreadable = await _unreadable(unit, [instance for instance, _ in possible])
-    content = unit.parts.instances.files.content
-    files_by_uid: dict[str, Piece | Unreadable] = {
-        instance.sop_instance_uid: content(instance)
-        for instance, _ in possible
-        if instance.sop_instance_uid not in unreadable
-    }
+    possible = [instance for instance, choice in chosen if not isinstance(choice, Impossible)]
+    unreadable = await _unreadable(unit, possible)
+    contents = map(unit.parts.instances.files.content, possible)
+    files_by_uid: dict[str, Piece | Unreadable] = dict(zip(map(UID_OF, possible), contents, strict=True))
     files_by_uid |= unreadable
     transcodings = [
         (instance, choice.to)
-        for instance, choice in possible
+        for instance, choice in chosen
         if isinstance(choice, Transcode) and instance.sop_instance_uid not in unreadable
     ]
     at_once = asyncio.Semaphore(_AT_ONCE)

@@ -9,19 +9,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
+from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.audit.events import REFUSED_BY_CONSENT, AuditEvent, Coded, Outcome
 from shared.dicom.uids import UNCOMPRESSED
 from shared.errors import XdsError
 from shared.http.pieces import Piece
 from shared.imaging.bulk_data import BulkValue, media_type_of
-from shared.imaging.holding import Access, HoldingUnit
+from shared.imaging.holding import Access, HoldingUnit, permits_all
 from shared.imaging.instance import Instance
 from shared.imaging.negotiation import Acceptable, Form, FrameForm
 from shared.imaging.retrieval import (
+    UID_OF,
     InstanceResult,
     Undecodable,
     Unreadable,
@@ -65,6 +68,15 @@ class Given(NamedTuple):
     instance: Instance
     transfer_syntax_uid: str
     file: Piece
+
+
+_SHA256_OF: Final = attrgetter("sha256")
+_NAMES_OF: Final = attrgetter(
+    "study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid"
+)
+# All fields as they stand: a call with a name for each costs three times as much, for each of hundreds.
+_given_as = partial(tuple.__new__, Given)
+_result_as = partial(tuple.__new__, InstanceResult)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +126,10 @@ async def permitted_instances(
     """What of the resource the caller may have, by what decision, and what is refused."""
     instances = await _find(unit, request)
     hidden = await unit.hidden(instances)
-    shown = [instance for instance in instances if instance.sop_instance_uid not in hidden]
+    shown = [one for one in instances if one.sop_instance_uid not in hidden] if hidden else instances
     access = await unit.access(shown)
+    if permits_all(access):
+        return shown, access, ()
     permitted = [one for one in shown if access[one.sop_instance_uid].decision.permitted]
     return permitted, access, tuple(_refusals(shown, access))
 
@@ -174,7 +188,7 @@ def _described(
     refused: tuple[InstanceResult, ...],
 ) -> RetrieveResponse:
     etag = etag_of((instance.sop_instance_uid, instance.sha256) for instance in permitted)
-    delivered = tuple(result_of(one, access[one.sop_instance_uid]) for one in permitted)
+    delivered = _delivered(permitted, access)
     unchanged = matches(request.if_none_match, etag)
     return RetrieveResponse(
         request=request,
@@ -314,27 +328,35 @@ async def _given(
             one.transfer_syntax_uid, one.has_pixels, decoded_size=one.decoded_size, codecs=codecs
         ),
     )
-    etag = etag_of((one.sop_instance_uid, one.sha256, syntax_of(one, choice)) for one, choice in chosen)
+    syntaxes = [syntax_of(one, choice) for one, choice in chosen]
+    etag = etag_of(zip(map(UID_OF, permitted), map(_SHA256_OF, permitted), syntaxes, strict=True))
     if matches(request.if_none_match, etag):
         return RetrieveResponse(
             request=request,
             status=HTTPStatus.NOT_MODIFIED,
             etag=etag,
-            results=(*(result_of(one, access[one.sop_instance_uid]) for one in permitted), *refused),
+            results=(*_delivered(permitted, access), *refused),
         )
     contents = dict(await files(unit, chosen))
     if acceptable.takes_what_is_stored and (failed := _failed(chosen, contents)):
         as_stored: list[tuple[Instance, Choice]] = [(one, AsStored()) for one in failed]
         contents |= await files(unit, as_stored)
         chosen = [(one, AsStored() if one in failed else choice) for one, choice in chosen]
-    given: list[Given] = []
-    results: list[InstanceResult] = []
-    for one, choice in chosen:
-        content = contents.get(one.sop_instance_uid)
-        if content is not None and not isinstance(content, Unreadable):
-            given.append(Given(one, syntax_of(one, choice), content))
-        failure = _failure(choice, content)
-        results.append(result_of(one, access[one.sop_instance_uid], failure=failure))
+        syntaxes = [syntax_of(one, choice) for one, choice in chosen]
+    content_of = contents.get
+    files_of_chosen = [content_of(one.sop_instance_uid) for one in permitted]
+    given = [
+        _given_as((one, syntax, file))
+        for one, syntax, file in zip(permitted, syntaxes, files_of_chosen, strict=True)
+        if file is not None and not isinstance(file, Unreadable)
+    ]
+    if len(given) == len(permitted):
+        results = _delivered(permitted, access)
+    else:
+        results = [
+            result_of(one, access[one.sop_instance_uid], failure=_failure(choice, file))
+            for (one, choice), file in zip(chosen, files_of_chosen, strict=True)
+        ]
     return _answer(request, tuple(given), chosen, contents, etag, (*results, *refused))
 
 
@@ -452,6 +474,13 @@ def result_of(instance: Instance, access: Access, *, failure: str = "") -> Insta
         access.patient_id,
         failure,
     )
+
+
+def _delivered(permitted: Sequence[Instance], access: Mapping[str, Access]) -> list[InstanceResult]:
+    """As `result_of` for each, of instances that are sent."""
+    patients = [access[one.sop_instance_uid].patient_id for one in permitted]
+    each = zip(map(_NAMES_OF, permitted), patients, strict=True)
+    return [_result_as((*names, patient_id, "", "", "")) for names, patient_id in each]
 
 
 def _of_request(request: RetrieveRequest, failure: str) -> InstanceResult:

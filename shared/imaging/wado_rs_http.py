@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from http import HTTPStatus
-from itertools import groupby
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Final
 
 from shared.dicom import multipart, native_xml
 from shared.dicom.json import with_base
 from shared.dicom.uids import UID_FORM, is_uid
-from shared.http.pieces import Piece, size
+from shared.http.pieces import Piece, total_size
 from shared.http.problem import (
     BadRequest,
     HttpProblem,
@@ -45,6 +46,11 @@ _METADATA: Final = "/metadata"
 _BULK_DATA: Final = "/bulkdata/{bulk:path}"
 _FRAMES: Final = "/frames/{frames}"
 _MOST_FRAMES: Final = 1_000
+_SERIES_OF: Final = attrgetter(
+    "transfer_syntax_uid", "instance.study_instance_uid", "instance.series_instance_uid"
+)
+_UID_OF: Final = attrgetter("instance.sop_instance_uid")
+_FILE_OF: Final = attrgetter("file")
 _UNANSWERED: Final[Mapping[HTTPStatus, type[HttpProblem]]] = {
     kind.status: kind for kind in (NotFound, NotAcceptable, InternalProblem)
 }
@@ -149,13 +155,11 @@ def _instances(response: RetrieveResponse, files: Sequence[Given]) -> tuple[str,
         return _type_in(files[0].transfer_syntax_uid), [files[0].file]
     boundary = multipart.new_boundary()
     pieces: list[Piece] = []
-    for (syntax, study, series), alike in groupby(files, _series_of):
+    for (syntax, study, series), alike in groupby(files, _SERIES_OF):
         of_series = list(alike)
         place = f"{response.base}/studies/{study}/series/{series}/instances/"
-        names = [one.instance.sop_instance_uid for one in of_series]
-        heads = multipart.part_heads(boundary, _type_in(syntax), place, names)
-        for head, one in zip(heads, of_series, strict=True):
-            pieces += (head, one.file)
+        heads = multipart.part_heads(boundary, _type_in(syntax), place, list(map(_UID_OF, of_series)))
+        pieces += chain.from_iterable(zip(heads, map(_FILE_OF, of_series), strict=True))
     return multipart.content_type(boundary), [*pieces, multipart.closing(boundary)]
 
 
@@ -180,7 +184,7 @@ def _values(response: RetrieveResponse, values: Sequence[BulkValue]) -> tuple[st
 
 def _ranged(response: RetrieveResponse, value: BulkValue, headers: dict[str, str]) -> HttpResponse:
     """One value as the body, or the range of it that is asked for."""
-    total = sum(map(size, value.pieces))
+    total = total_size(value.pieces)
     request = response.request
     headers |= {"accept-ranges": "bytes"}
     is_current = request.if_range in ("", response.etag)
@@ -219,11 +223,6 @@ async def _as_xml(pieces: AsyncIterator[bytes], base: str, boundary: str) -> Asy
 
 def _xml(metadata: bytes) -> bytes:
     return native_xml.encode(json.loads(metadata))
-
-
-def _series_of(one: Given) -> tuple[str, str, str]:
-    instance = one.instance
-    return one.transfer_syntax_uid, instance.study_instance_uid, instance.series_instance_uid
 
 
 def _type_in(syntax: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count, groupby, repeat
 from operator import attrgetter
 from typing import NamedTuple
@@ -169,7 +170,7 @@ def encode_retrieve_response(response: RetrieveDocumentSetResponse) -> MtomBody:
                 b"</xds:RetrieveDocumentSetResponse>",
             )
         ),
-        () if response.relay else tuple(map(_attachment, count(1), response.documents)),
+        () if response.relay else _attachments(response.documents),
         response.relay,
     )
 
@@ -186,6 +187,9 @@ _OF_A_KIND = attrgetter(
     "new_document_unique_id",
     "mime_type",
 )
+_CONTENT_OF, _MIME_TYPE_OF = attrgetter("content"), attrgetter("mime_type")
+# All fields as they stand, without a call of Python for each.
+_attachment_as = partial(tuple.__new__, Attachment)
 _INCLUDE_OPENS, _, _INCLUDE_CLOSES = include(part_name(0)).rpartition("0")
 
 
@@ -206,11 +210,13 @@ def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]
         yield from chain.from_iterable(each)
 
 
-def _attachment(number: int, document: RetrievedDocument) -> Attachment:
-    content = document.content
-    if isinstance(content, PartReference):
-        raise ValueError(f"the content of {document.document_unique_id} has not been received")
-    return Attachment(part_name(number), content, document.mime_type)
+def _attachments(documents: Sequence[RetrievedDocument]) -> tuple[Attachment, ...]:
+    for document in documents:
+        if isinstance(document.content, PartReference):
+            raise ValueError(f"the content of {document.document_unique_id} has not been received")
+    names = [part_name(number) for number in range(1, len(documents) + 1)]
+    each = zip(names, map(_CONTENT_OF, documents), map(_MIME_TYPE_OF, documents), strict=True)
+    return tuple(map(_attachment_as, each))
 
 
 def decode_retrieve_response(

@@ -17,7 +17,7 @@ from shared.http.incoming import SourceBroken
 from shared.http.media_type import MULTIPART, SOAP_XML, XOP_XML, MediaType
 from shared.http.multipart import MAX_PARTS, Headers, Part, Parts, content_id_of
 from shared.http.passage import Passage, declared_length
-from shared.http.pieces import FileRange, Piece, size
+from shared.http.pieces import FileRange, Piece, total_size
 from shared.http.raw_asgi import BodyTooLarge
 from shared.soap.inline import MAX_XML_BYTES, InlineScanner
 from shared.soap.mtom import Attachment, Content, OneSource, Received, Relay
@@ -219,14 +219,15 @@ def write_package(
     pieces: list[Piece] = []
     gathered = bytearray(root)
     for content_id, content, content_type_of_part in attachments:
-        gathered += b"\r\n"
         if isinstance(content, FileRange) and content.length:
-            gathered += _part_head(boundary, content_type_of_part, content_id, content.length)
-            pieces += (bytes(gathered), content)
-            gathered.clear()
+            head = _next_part_head(boundary, content_type_of_part, content_id, content.length)
+            if gathered:
+                head = bytes(gathered) + head
+                gathered.clear()
+            pieces += (head, content)
             continue
         of_part = _pieces(content)
-        gathered += _part_head(boundary, content_type_of_part, content_id, sum(map(size, of_part)))
+        gathered += _next_part_head(boundary, content_type_of_part, content_id, total_size(of_part))
         for piece in of_part:
             if isinstance(piece, bytes):
                 gathered += piece
@@ -248,7 +249,7 @@ async def _relayed(boundary: str, root: bytes, relay: Relay) -> AsyncGenerator[b
     yield root
     async with aclosing(relay.parts()) as parts:
         async for part in parts:
-            yield b"\r\n" + _part_head(boundary, part.content_type, part.content_id, part.length)
+            yield _next_part_head(boundary, part.content_type, part.content_id, part.length)
             async for chunk in part.chunks:
                 yield chunk
     yield _closing(boundary)
@@ -264,7 +265,7 @@ def passing_package(envelope: bytes, source: OneSource) -> tuple[str, Passage]:
         if part is None:
             return None
         length = declared_length(headers)
-        return b"\r\n" + _part_head(boundary, part.content_type, part.content_id, length)
+        return _next_part_head(boundary, part.content_type, part.content_id, length)
 
     def closing() -> bytes:
         if expected:
@@ -288,33 +289,36 @@ def _opened(envelope: bytes) -> tuple[str, str, bytes]:
     content_type = (
         f'{MULTIPART}; boundary="{boundary}"; type="{XOP_XML}"; start="<{root}>"; start-info="{SOAP_XML}"'
     )
-    head = _part_head(boundary, f'{XOP_XML}; charset=UTF-8; type="{SOAP_XML}"', root)
-    return boundary, content_type, head + envelope
+    head = _next_part_head(boundary, f'{XOP_XML}; charset=UTF-8; type="{SOAP_XML}"', root)
+    return boundary, content_type, head.removeprefix(b"\r\n") + envelope
 
 
 def _closing(boundary: str) -> bytes:
     return f"\r\n--{boundary}--\r\n".encode()
 
 
-def _part_head(boundary: str, content_type: str, content_id: str, length: int | None = None) -> bytes:
+def _next_part_head(boundary: str, content_type: str, content_id: str, length: int | None = None) -> bytes:
+    """What stands before a part, with the line end that begins its delimiter."""
     # It may come from a partner's metadata: nothing of it may end a header line.
     if not _CONTENT_ID.fullmatch(content_id):
         raise ValueError("a Content-ID must be printable ASCII without blanks and angle brackets")
-    # Whoever passes the part on need not look for its end.
-    length_line = "" if length is None else f"Content-Length: {length}\r\n"
     opening = _part_opening(boundary, content_type)
-    return f"{opening}{content_id}>\r\n{length_line}\r\n".encode("ascii")
+    if length is None:
+        return b"%b%b>\r\n\r\n" % (opening, content_id.encode("ascii"))
+    # Whoever passes the part on need not look for its end.
+    return b"%b%b>\r\nContent-Length: %d\r\n\r\n" % (opening, content_id.encode("ascii"), length)
 
 
 # All parts of a message open alike but for the name of each, and there are hundreds.
 @lru_cache(maxsize=64)
-def _part_opening(boundary: str, content_type: str) -> str:
+def _part_opening(boundary: str, content_type: str) -> bytes:
     """What stands before the name of a part; the type may come from a partner's metadata as well."""
     if not _HEADER_VALUE.fullmatch(content_type):
         content_type = "application/octet-stream"
     return (
-        f"--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\nContent-ID: <"
-    )
+        f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Transfer-Encoding: binary\r\n"
+        "Content-ID: <"
+    ).encode("ascii")
 
 
 def _pieces(content: Content) -> tuple[Piece, ...]:
