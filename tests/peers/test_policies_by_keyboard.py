@@ -48,6 +48,16 @@ def as_a_privacy_officer(way: Journey) -> None:
     way.page.get_by_text("Refused, because of this policy").wait_for()
     way.look("why")
     way.follow("nav a", "Who may see the documents of P-77")
+    way.follow("a[href*='/change']", "Change a policy of P-77")
+    way.look("change")
+    way.tab_to("#roles")
+    way.page.keyboard.press("Control+A")
+    way.page.keyboard.insert_text("NURSE")
+    way.follow("main form button", "Before it is saved")
+    way.write("#reason", "the wrong role")
+    way.look("changed")
+    way.follow("main form button", "Who may see the documents of P-77")
+    way.page.get_by_text("NURSE").first.wait_for()
     way.follow("a[href*='/end']", "End this policy?")
     way.look("end")
     way.write("#reason", "she changed her mind")
@@ -55,7 +65,9 @@ def as_a_privacy_officer(way: Journey) -> None:
     way.page.get_by_text("There is no policy").wait_for()
 
 
-async def test_a_policy_is_tried_written_explained_and_ended_by_keyboard(tmp_path: Path, pictures: Pictures):
+async def test_a_policy_is_tried_written_explained_changed_and_ended_by_keyboard(
+    tmp_path: Path, pictures: Pictures
+):
     async with a_desk(tmp_path / "data") as desk:
         base, cookies = str(desk.http.base_url).rstrip("/"), dict(desk.http.cookies)
 
