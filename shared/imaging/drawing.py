@@ -30,7 +30,7 @@ from shared.imaging.rendering import (
     Viewport,
     VoiWindow,
 )
-from shared.imaging.windows import own_window, through_window
+from shared.imaging.windows import eight_of, own_window, through_window
 
 #: Most pixels of one image, and of all frames together.
 MAX_PIXELS: Final = 64 * 1024**2
@@ -111,9 +111,9 @@ def _image(
 ) -> Image.Image:
     array, photometric = _decoded(source, data_set, frame)
     if photometric == "PALETTE COLOR":
-        array = _eight_of(apply_color_lut(array, data_set), 16 if _lut_bits(data_set) > 8 else 8)
+        array = eight_of(apply_color_lut(array, data_set), 16 if _lut_bits(data_set) > 8 else 8)
     elif array.ndim > 2:
-        array = _eight_of(array, int(data_set.BitsStored))
+        array = eight_of(array, int(data_set.BitsStored))
     if state is not None:
         return present(Presented(array, data_set, frame, state), max_pixels=MAX_PIXELS)
     return Image.fromarray(
@@ -149,19 +149,12 @@ def _lut_bits(data_set: Dataset) -> int:
     return int(descriptor[2])
 
 
-def _eight_of(array: np.ndarray, bits: int) -> np.ndarray:
-    if array.dtype == np.uint8 and bits == 8:
-        return array
-    scaled: np.ndarray = np.round(array.astype(np.float64) * 255.0 / (2**bits - 1)).clip(0, 255)
-    return scaled.astype(np.uint8)
-
-
 def _grey(array: np.ndarray, attributes: Dataset, window: VoiWindow | None) -> np.ndarray:
     values = apply_modality_lut(array, attributes).astype(np.float64)
     if window is None and "VOILUTSequence" in attributes and _has_lut(attributes):
         item = attributes.VOILUTSequence[0]
         looked_up = apply_voi(values.astype(np.int64), attributes)
-        return _eight_of(looked_up, int(item.LUTDescriptor[2]))
+        return eight_of(looked_up, int(item.LUTDescriptor[2]))
     window = window or own_window(attributes)
     if window is not None:
         return np.round(through_window(values, window) * 255.0).astype(np.uint8)

@@ -17,8 +17,9 @@ from shared.imaging.instance import Instance
 _CLASS: Final = "1.2.840.10008.5.1.4.1.1.11."
 GRAYSCALE: Final = f"{_CLASS}1"
 COLOR: Final = f"{_CLASS}2"
-#: Those that are applied; others mask, blend or colour what they show.
-APPLIED: Final = frozenset({GRAYSCALE, COLOR})
+PSEUDO_COLOR: Final = f"{_CLASS}3"
+#: Those that are applied; others mask or blend what they show.
+APPLIED: Final = frozenset({GRAYSCALE, COLOR, PSEUDO_COLOR})
 
 _LONGEST: Final = 4 * 1024**2
 _SERIES: Final = 0x00081115

@@ -14,11 +14,12 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image, ImageDraw
 from pydicom.dataset import Dataset
-from pydicom.pixels import apply_modality_lut, apply_voi
+from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
 
 from shared.imaging.graphics import Canvas, GraphicLayer
+from shared.imaging.presentation import PSEUDO_COLOR
 from shared.imaging.rendering import TooManyPixels
-from shared.imaging.windows import own_window, through_window
+from shared.imaging.windows import eight_of, own_window, through_window
 
 _OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)
 _WHOLE: Final = 65_535
@@ -49,21 +50,47 @@ def present(of: Presented, *, max_pixels: int) -> Image.Image:
     """
     if of.state.get("MaskSubtractionSequence", None):
         raise ValueError("the presentation state subtracts a mask")
-    colours = of.values.ndim > 2
-    shown = of.values.copy() if colours else np.round(_p_values(of) * 255.0).astype(np.uint8)
+    shown = _shown(of)
     layers = {layer.name: layer for layer in _layers(of.state)}
     _shut(shown, of)
     _overlay(shown, of, layers)
     return _placed(shown, of, layers, max_pixels)
 
 
+def _shown(of: Presented) -> np.ndarray:
+    """What of the image is seen, by its colours, those of the state, or grey."""
+    is_pseudo_color = of.state.get("SOPClassUID", "") == PSEUDO_COLOR
+    if of.values.ndim > 2:
+        if is_pseudo_color:
+            raise ValueError("the presentation state gives colours to an image that has its own")
+        return of.values.copy()
+    return _pseudo_colours(of) if is_pseudo_color else np.round(_p_values(of) * 255.0).astype(np.uint8)
+
+
 # --- grey --------------------------------------------------------------------------------------------
 
 
-def _p_values(of: Presented) -> np.ndarray:
+def _of_interest(of: Presented) -> np.ndarray:
+    """Values behind modality LUT and VOI LUT, from 0 to 1."""
     attributes = _attributes(of)
     values = apply_modality_lut(of.values, attributes).astype(np.float64)
-    shown = _through_voi(values, of, attributes)
+    return _through_voi(values, of, attributes)
+
+
+def _pseudo_colours(of: Presented) -> np.ndarray:
+    """Colours by the palette of the state, whose first entry is for the least that the VOI LUT gives and
+    whose last is for the greatest (PS3.3 A.33.3, C.7.9; PS3.4 N.2.2)."""
+    if "RedPaletteColorLookupTableDescriptor" not in of.state:
+        raise ValueError("the presentation state of pseudo-colours has no palette")
+    entries, first, bits = (int(one) for one in of.state.RedPaletteColorLookupTableDescriptor)
+    last = (entries or 2**16) - 1
+    places = np.round(_of_interest(of) * last).astype(np.int64) + first
+    colours = apply_color_lut(places, of.state)[..., :3]
+    return eight_of(colours, 16 if bits > 8 else 8)
+
+
+def _p_values(of: Presented) -> np.ndarray:
+    shown = _of_interest(of)
     if lut := next(iter(of.state.get("PresentationLUTSequence", None) or ()), None):
         table, bits = _table(lut)
         looked_up: np.ndarray = table[np.round(shown * (len(table) - 1)).astype(np.intp)] / (2.0**bits - 1)

@@ -38,3 +38,11 @@ def through_window(values: np.ndarray, window: VoiWindow) -> np.ndarray:
         return np.where(values <= center, 0.0, 1.0)
     within: np.ndarray = ((values - center) / width + 0.5).clip(0.0, 1.0)
     return within
+
+
+def eight_of(array: np.ndarray, bits: int) -> np.ndarray:
+    """Values of so many `bits` as values from 0 to 255."""
+    if array.dtype == np.uint8 and bits == 8:
+        return array
+    scaled: np.ndarray = np.round(array.astype(np.float64) * 255.0 / (2**bits - 1)).clip(0, 255)
+    return scaled.astype(np.uint8)

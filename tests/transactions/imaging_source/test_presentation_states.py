@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 
 from shared.audit.events import Outcome
 from shared.imaging import drawing
-from shared.imaging.presentation import COLOR, GRAYSCALE
+from shared.imaging.presentation import COLOR, GRAYSCALE, PSEUDO_COLOR
 from shared.imaging.rendering import Rendering
 from tests.support.dicom import a_color_image, a_ct, a_multi_frame, an_sr, changed, part10, with_pixels
 from tests.support.imaging_source import a_rejection_note, cx, source
@@ -408,6 +408,53 @@ def test_a_colour_image_keeps_its_colours_and_is_drawn_on_in_colour(tmp_path):
     assert np.array_equal(np.delete(seen, 3, axis=0), np.delete(plain, 3, axis=0))
 
 
+def a_palette(state: Dataset, colours: np.ndarray, *, bits: int, first: int = 0) -> Dataset:
+    """`state` with a palette: a row of `colours` for each entry."""
+    for name, column in zip(("Red", "Green", "Blue"), colours.T, strict=True):
+        setattr(state, f"{name}PaletteColorLookupTableDescriptor", [len(colours), first, bits])
+        setattr(
+            state, f"{name}PaletteColorLookupTableData", column.astype("<u2" if bits > 8 else "u1").tobytes()
+        )
+    return state
+
+
+@pytest.mark.parametrize(
+    ("entries", "bits", "first"), [(256, 16, 0), (1024, 16, 0), (256, 8, 0), (16, 16, 7)]
+)
+def test_pseudo_colours_are_those_of_the_palette_behind_the_window(tmp_path, entries, bits, first):
+    image = an_image()
+    most = 2**bits - 1
+    colours = np.stack(
+        [np.linspace(0, most, entries), np.linspace(most, 0, entries), np.full(entries, most // 2)], 1
+    )
+    state = a_state(
+        image,
+        SOPClassUID=PSEUDO_COLOR,
+        RescaleSlope=1,
+        RescaleIntercept=0,
+        SoftcopyVOILUTSequence=[item(WindowCenter=1000, WindowWidth=2000)],
+    )
+
+    seen = rendered(tmp_path, image, a_palette(state, colours.round(), bits=bits, first=first))
+
+    grey = ((stored(image) - 999.5) / 1999 + 0.5).clip(0, 1)
+    right = np.round(grey * (entries - 1)) / (entries - 1)
+    assert np.abs(seen[..., 0] - right * 255).max() <= 1
+    assert np.abs(seen[..., 1] - (1 - right) * 255).max() <= 1
+    assert np.ptp(seen[..., 2]) == 0
+
+
+def test_pseudo_colours_without_a_palette_or_for_colours_are_not_made(tmp_path):
+    image, coloured = an_image(), a_color_image()
+    palette = np.zeros((2, 3))
+
+    with pytest.raises(ValueError, match="no palette"):
+        rendered(tmp_path, image, a_state(image, SOPClassUID=PSEUDO_COLOR))
+    state = a_palette(a_state(coloured, SOPClassUID=PSEUDO_COLOR), palette, bits=16)
+    with pytest.raises(ValueError, match="has its own"):
+        rendered(tmp_path, coloured, state)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -512,7 +559,7 @@ async def test_what_a_state_says_itself_is_not_asked_for(source, path, status):
     assert (await get(source, f"{STATE}/{path}", "image/png")).status_code == status
 
 
-@pytest.mark.parametrize("uid", ["1.2.840.10008.5.1.4.1.1.11.3", "1.2.840.10008.5.1.4.1.1.11.5"])
+@pytest.mark.parametrize("uid", ["1.2.840.10008.5.1.4.1.1.11.4", "1.2.840.10008.5.1.4.1.1.11.5"])
 async def test_a_state_of_a_class_that_is_not_applied_is_not_rendered(source, uid):
     image = an_image()
     await source.keep(image, a_state(image, SOPClassUID=uid))
