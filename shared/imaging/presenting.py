@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageCms, ImageDraw
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi
 
@@ -63,8 +64,24 @@ def _shown(of: Presented) -> np.ndarray:
     if of.values.ndim > 2:
         if is_pseudo_color:
             raise ValueError("the presentation state gives colours to an image that has its own")
-        return of.values.copy()
-    return _pseudo_colours(of) if is_pseudo_color else np.round(_p_values(of) * 255.0).astype(np.uint8)
+        return _in_srgb(of.values.copy(), of.state)
+    if is_pseudo_color:
+        return _in_srgb(_pseudo_colours(of), of.state)
+    return np.round(_p_values(of) * 255.0).astype(np.uint8)
+
+
+def _in_srgb(colours: np.ndarray, state: Dataset) -> np.ndarray:
+    """Colours of the space that the ICC profile of the state is of, as sRGB has them (PS3.3 C.11.15)."""
+    if not (profile := state.get("ICCProfile", None)):
+        return colours
+    try:
+        own = ImageCms.ImageCmsProfile(BytesIO(profile))
+        image = ImageCms.profileToProfile(
+            Image.fromarray(colours), own, ImageCms.createProfile("sRGB"), outputMode="RGB"
+        )
+    except (OSError, ImageCms.PyCMSError):
+        raise ValueError("the presentation state has an ICC profile that cannot be used") from None
+    return np.array(image)
 
 
 # --- grey --------------------------------------------------------------------------------------------

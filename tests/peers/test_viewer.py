@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pydicom
 import pytest
+from PIL import Image
 from playwright.sync_api import Route
 from pydicom.uid import JPEGLSLossless, generate_uid
 
@@ -327,6 +329,42 @@ def test_an_image_is_seen_as_its_presentation_state_wants_it(objects: Window):
     objects.page.get_by_label("Presentation state", exact=True).select_option("")
     assert objects.sides() == "RLAP"
     assert drawn.is_hidden()
+
+
+def colours_of(opened: Window) -> tuple[int, ...]:
+    """The most of red, green and blue in the middle of the first view, once it is drawn."""
+    opened.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    seen = Image.open(BytesIO(opened.page.locator(".pane .canvas").screenshot())).convert("RGB")
+    wide, high = seen.size
+    middle = seen.crop((wide * 2 // 5, high * 2 // 5, wide * 3 // 5, high * 3 // 5))
+    return tuple(int(most) for _, most in middle.getextrema())
+
+
+def test_pseudo_colours_are_those_of_the_palette_and_what_is_left_out_is_said(objects: Window):
+    choose(objects, "Slices")
+    objects.reads("corner.image", "Image 1 of 4")
+    grey = colours_of(objects)
+
+    choose(objects, "Coloured")
+    objects.reads("corner.image", "Presentation state: COLOURED, Roe, Ann")
+    objects.reads("corner.image", "shown without its ICC profile")
+    objects.reads("corner.window", "C 0  W 1000")
+    red = colours_of(objects)
+    objects.page.get_by_label("Presentation state", exact=True).select_option("")
+    grey_again = colours_of(objects)
+
+    assert max(grey) == grey[0] == grey[1] == grey[2] > 100
+    assert red[0] > 100
+    assert red[1:] == (0, 0)
+    assert max(grey_again) == grey_again[0] == grey_again[1] == grey_again[2]
+
+
+def test_a_state_of_a_kind_that_is_not_shown_is_told(objects: Window):
+    choose(objects, "Blended")
+
+    objects.reads("message", "BLENDED, Roe, Ann: presentation states of this kind are not shown here.")
+    option = objects.page.get_by_label("Presentation state", exact=True).locator("option", has_text="BLENDED")
+    assert option.get_attribute("disabled") is not None
 
 
 def test_a_report_is_text_and_leads_to_the_images_that_it_names(objects: Window):

@@ -60,6 +60,8 @@ _MR = "1.2.840.10008.5.1.4.1.1.4"
 _ULTRASOUND = "1.2.840.10008.5.1.4.1.1.3.1"
 _KEY_OBJECTS = "1.2.840.10008.5.1.4.1.1.88.59"
 _GRAYSCALE_STATE = "1.2.840.10008.5.1.4.1.1.11.1"
+_PSEUDO_COLOR_STATE = "1.2.840.10008.5.1.4.1.1.11.3"
+_BLENDING_STATE = "1.2.840.10008.5.1.4.1.1.11.4"
 _PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 _CDA_STORAGE = "1.2.840.10008.5.1.4.1.1.104.2"
 _VIDEO_PHOTOGRAPHIC = "1.2.840.10008.5.1.4.1.1.77.1.4.1"
@@ -76,6 +78,8 @@ def write_objects(folder: Path, patient: str, **changes: Any) -> None:
     others = (
         (_key_images(slices[2]), uids.EXPLICIT_LE),
         (_presentation_state(slices[1]), uids.EXPLICIT_LE),
+        (_coloured(slices[1]), uids.EXPLICIT_LE),
+        (_state(slices[1], _BLENDING_STATE, "Blended"), uids.EXPLICIT_LE),
         (_report(slices[3]), uids.EXPLICIT_LE),
         (_document(), uids.EXPLICIT_LE),
         (_clinical_document("Findings", a_cda(NARRATIVE, title="CT of the chest")), uids.EXPLICIT_LE),
@@ -182,6 +186,30 @@ def _presentation_state(image: Dataset) -> Dataset:
     annotation.ReferencedImageSequence, annotation.GraphicLayer = _reference(image), "L"
     annotation.TextObjectSequence, annotation.GraphicObjectSequence = [note], [line]
     made.GraphicAnnotationSequence = [annotation]
+    return made
+
+
+def _coloured(image: Dataset) -> Dataset:
+    """Black to red, by a palette that is too long to stand in metadata."""
+    made = _state(image, _PSEUDO_COLOR_STATE, "Coloured")
+    window = Dataset()
+    window.WindowCenter, window.WindowWidth = 0, 1000
+    made.SoftcopyVOILUTSequence = [window]
+    made.ICCProfile, made.ColorSpace = b"\0" * 128, "ADOBERGB"
+    ramps = {"Red": np.linspace(0, 65_535, 4096), "Green": np.zeros(4096), "Blue": np.zeros(4096)}
+    for name, ramp in ramps.items():
+        setattr(made, f"{name}PaletteColorLookupTableDescriptor", [4096, 0, 16])
+        setattr(made, f"{name}PaletteColorLookupTableData", ramp.astype("<u2").tobytes())
+    return made
+
+
+def _state(image: Dataset, sop_class: str, description: str) -> Dataset:
+    """A presentation state that is about an image, and says nothing of it yet."""
+    made = _without_pixels(sop_class, "PR", description)
+    made.ContentLabel, made.ContentCreatorName = description.upper(), "Roe^Ann"
+    series = Dataset()
+    series.SeriesInstanceUID, series.ReferencedImageSequence = image.SeriesInstanceUID, _reference(image)
+    made.ReferencedSeriesSequence = [series]
     return made
 
 

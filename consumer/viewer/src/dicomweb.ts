@@ -1,6 +1,6 @@
 /** The front of the consumer (PS3.18): every request with the token of this study, and none to another host. */
 
-import type { Attributes } from "./attributes";
+import type { Attributes, Element } from "./attributes";
 import { WORDS } from "./words";
 
 /** What went wrong, in words for the person. */
@@ -103,6 +103,17 @@ export class Dicomweb {
       throw new Error(WORDS.tooLarge);
     }
     return onlyPart(answer.headers.get("content-type") ?? "", new Uint8Array(await answer.arrayBuffer()));
+  }
+
+  /** The octets of an attribute, which stand in it or have an address of their own (PS3.18 F.2.7, F.2.6). */
+  async octets(of: Element | undefined): Promise<Uint8Array> {
+    if (of?.InlineBinary) return Uint8Array.from(atob(of.InlineBinary), (one) => one.charCodeAt(0));
+    const study = `/studies/${this.of.study}`;
+    const at = of?.BulkDataURI?.indexOf(study) ?? -1;
+    if (at < 0) return new Uint8Array();
+    // Hosts may be called differently within and without.
+    const answer = await this.answer(of!.BulkDataURI!.slice(at + study.length), 'multipart/related; type="application/octet-stream"');
+    return new Uint8Array(onlyPart(answer.headers.get("content-type") ?? "", new Uint8Array(await answer.arrayBuffer())));
   }
 
   /** A small picture of a series. */

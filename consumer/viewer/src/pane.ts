@@ -12,6 +12,7 @@ import type { Opened } from "./opening";
 import { Overlay } from "./overlay";
 import { edges, toldEdges } from "./orientation";
 import type { Edges } from "./orientation";
+import type { Colors } from "./palette";
 import type { Appearance, Place, PresentationState } from "./presentation";
 import { patientOf } from "./series";
 import type { Picture, Vector } from "./series";
@@ -229,7 +230,8 @@ export class Pane {
     const wanted = this.appearance;
     if (!wanted) return;
     const voiRange = wanted.window && utilities.windowLevel.toLowHighRange(wanted.window.width, wanted.window.center);
-    this.viewport.setProperties({ ...(voiRange && { voiRange }), invert: wanted.isInverted });
+    const colormap = wanted.colors && colormapOf(wanted.colors);
+    this.viewport.setProperties({ ...(voiRange && { voiRange }), invert: wanted.isInverted, ...(colormap && { colormap }) });
     this.viewport.setViewPresentation({ rotation: wanted.rotation, flipHorizontal: wanted.isFlipped });
     if (wanted.area) this.zoomTo(wanted.area);
     this.viewport.render();
@@ -346,6 +348,7 @@ export class Pane {
       side && { L: "Left", R: "Right", B: "Both sides" }[side],
       lossy && WORDS.lossy,
       this.appearance && `${WORDS.presentation}: ${this.appearance.label}`,
+      ...(this.appearance?.omitted ?? []).map(WORDS.without),
     ]);
     this.host.setAttribute("aria-label", `${WORDS.pane(this.position)}: ${this.corners.patient.innerText}, ${this.corners.image.innerText}`);
   }
@@ -393,6 +396,13 @@ export class Pane {
     ]);
     this.host.dataset.received = String(this.here.size);
   }
+}
+
+/** Colours as the viewport takes them, by their name. */
+function colormapOf({ name, points }: Colors): { name: string } {
+  if (!utilities.colormap.getColormap(name))
+    utilities.colormap.registerColormap({ ColorSpace: "RGB", Name: name, name, RGBPoints: points });
+  return { name };
 }
 
 /** Call `act` when an annotation was made, changed or removed anywhere. */

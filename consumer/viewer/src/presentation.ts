@@ -2,10 +2,16 @@
 
 import { TAG, items, number, numbers, person, text, texts } from "./attributes";
 import type { Attributes } from "./attributes";
+import type { Colors } from "./palette";
+import { isPseudoColor } from "./palette";
+import { WORDS } from "./words";
 
 /** Column and row; of an image from its top left corner, or parts of what is shown of it (0 to 1). */
 export type Place = [number, number];
 export type Units = "PIXEL" | "DISPLAY";
+
+/** Grayscale, colour and pseudo-colour (PS3.3 A.33.1 to A.33.3). */
+const SHOWN = new Set(["1", "2", "3"].map((one) => `1.2.840.10008.5.1.4.1.1.11.${one}`));
 
 export interface Drawing {
   kind: string;
@@ -23,9 +29,11 @@ export interface Note {
 /** A shutter leaves open what is within: a circle, or the corners of a polygon, in pixels of the image. */
 export type Opening = { center: Place; radius: number } | { corners: Place[] };
 
-/** How one image is to be seen. */
+/** How one image is to be seen; `omitted` is what of it is not shown here, in words. */
 export interface Appearance {
   label: string;
+  omitted: string[];
+  colors: Colors | undefined;
   window: { center: number; width: number } | undefined;
   isInverted: boolean;
   isFlipped: boolean;
@@ -42,12 +50,14 @@ export interface PresentationState {
   label: string;
   /** SOP Instance UIDs of the images that it is about. */
   images: Set<string>;
+  /** Whether it masks, blends or does what else is not done here: images are not seen so at all. */
+  isRefused: boolean;
   /** How it wants a frame of an image to be seen; undefined where it says nothing of it. */
   of(image: string, frame: number): Appearance | undefined;
 }
 
-/** The presentation state that an instance is. */
-export function presentationState(of: Attributes): PresentationState {
+/** The presentation state that an instance is, with the colours of its palette where it has one. */
+export function presentationState(of: Attributes, colors?: Colors): PresentationState {
   const named = items(of, TAG.ReferencedSeries).flatMap((one) => items(one, TAG.ReferencedImage));
   const images = new Set(named.map((one) => text(one, TAG.ReferencedSOPInstanceUID)));
   const label = [text(of, TAG.ContentDescription) || text(of, TAG.ContentLabel), person(of, TAG.ContentCreator)].filter(Boolean).join(", ");
@@ -55,7 +65,8 @@ export function presentationState(of: Attributes): PresentationState {
     uid: text(of, TAG.SOPInstanceUID),
     label,
     images,
-    of: (image, frame) => (images.has(image) ? appearance(of, label, (item) => isAbout(item, image, frame)) : undefined),
+    isRefused: !SHOWN.has(text(of, TAG.SOPClassUID)) || items(of, TAG.MaskSubtraction).length > 0 || (isPseudoColor(of) && !colors),
+    of: (image, frame) => (images.has(image) ? appearance(of, label, colors, (item) => isAbout(item, image, frame)) : undefined),
   };
 }
 
@@ -68,10 +79,12 @@ function isAbout(item: Attributes, image: string, frame: number): boolean {
   });
 }
 
-function appearance(of: Attributes, label: string, isAbout: (item: Attributes) => boolean): Appearance {
+function appearance(of: Attributes, label: string, colors: Colors | undefined, isAbout: (item: Attributes) => boolean): Appearance {
   const annotations = items(of, TAG.GraphicAnnotations).filter(isAbout);
   return {
     label,
+    omitted: omittedOf(of, isAbout),
+    colors,
     window: items(of, TAG.SoftcopyVOILUT).filter(isAbout).map(windowOf)[0],
     isInverted: text(of, TAG.PresentationLUTShape) === "INVERSE",
     isFlipped: text(of, TAG.ImageHorizontalFlip) === "Y",
@@ -81,6 +94,18 @@ function appearance(of: Attributes, label: string, isAbout: (item: Attributes) =
     drawings: annotations.flatMap((one) => items(one, TAG.GraphicObjects).map(drawing)),
     notes: annotations.flatMap((one) => items(one, TAG.TextObjects).flatMap(note)),
   };
+}
+
+/** What a state says that is not followed here, in words. */
+function omittedOf(of: Attributes, isAbout: (item: Attributes) => boolean): string[] {
+  const isOmitted: Record<keyof typeof WORDS.omitted, boolean> = {
+    voiLut: items(of, TAG.SoftcopyVOILUT).filter(isAbout).some((one) => items(one, TAG.VOILUT).length > 0),
+    presentationLut: items(of, TAG.PresentationLUT).length > 0,
+    bitmap: texts(of, TAG.ShutterShape).includes("BITMAP"),
+    overlay: Object.keys(of).some((tag) => /^60[01][02468ACE]1001$/.test(tag) && text(of, tag)),
+    icc: Boolean(of[TAG.ICCProfile]) && text(of, TAG.ColorSpace) !== "SRGB",
+  };
+  return (Object.keys(isOmitted) as (keyof typeof WORDS.omitted)[]).filter((one) => isOmitted[one]).map((one) => WORDS.omitted[one]);
 }
 
 function windowOf(item: Attributes): Appearance["window"] {

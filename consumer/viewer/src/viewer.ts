@@ -14,6 +14,7 @@ import { Measurements } from "./measurements";
 import { openings } from "./opening";
 import type { Opened } from "./opening";
 import { Pane } from "./pane";
+import { colorsOf } from "./palette";
 import { Planes } from "./planes";
 import { presentationState } from "./presentation";
 import type { PresentationState } from "./presentation";
@@ -86,8 +87,8 @@ export class Viewer {
   /** How others wanted images of the study to be seen; what cannot be read is none. */
   private async learnStates(): Promise<void> {
     const series = this.series.filter((one) => kindOf(one.sopClass) === "presentation");
-    const known = await Promise.all(series.map((one) => one.dicomweb.metadata(one.uid).catch(() => [])));
-    this.states = known.flat().map(presentationState);
+    const known = await Promise.all(series.map((one) => statesOf(one).catch(() => [])));
+    this.states = known.flat();
     this.offerStates();
   }
 
@@ -98,7 +99,9 @@ export class Viewer {
     this.presented.hidden = !offered.length;
     this.presented.replaceChildren(
       element("option", { value: "" }, WORDS.asStored),
-      ...offered.map((one) => element("option", { value: one.uid }, `${WORDS.presentation}: ${one.label}`)),
+      ...offered.map((one) =>
+        element("option", { value: one.uid, disabled: one.isRefused }, one.isRefused ? WORDS.stateNotShown(one.label) : `${WORDS.presentation}: ${one.label}`),
+      ),
     );
     this.presented.value = this.active?.state?.uid ?? "";
   }
@@ -162,6 +165,7 @@ export class Viewer {
     const known = await instancesOf(series);
     const state = this.states.find((one) => known.includes(one.uid));
     if (!state) throw new Error(WORDS.broken);
+    if (state.isRefused) throw new Error(WORDS.stateNotShown(state.label));
     const target = await this.seriesWith(series.dicomweb, state.images);
     if (!target) throw new Error(WORDS.noPresented);
     await this.openImages(target);
@@ -336,6 +340,12 @@ export class Viewer {
 }
 
 const group = (...members: HTMLElement[]) => element("div", { class: "group" }, ...members);
+
+/** The presentation states that a series holds. */
+async function statesOf({ dicomweb, uid }: Series): Promise<PresentationState[]> {
+  const instances = await dicomweb.metadata(uid);
+  return Promise.all(instances.map(async (one) => presentationState(one, await colorsOf(dicomweb, one).catch(() => undefined))));
+}
 
 /** The SOP Instance UIDs of a series. */
 async function instancesOf(series: Series): Promise<string[]> {

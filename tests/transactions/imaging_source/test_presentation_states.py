@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from pydicom.dataset import Dataset
 
 from shared.audit.events import Outcome
@@ -442,6 +442,22 @@ def test_pseudo_colours_are_those_of_the_palette_behind_the_window(tmp_path, ent
     assert np.abs(seen[..., 0] - right * 255).max() <= 1
     assert np.abs(seen[..., 1] - (1 - right) * 255).max() <= 1
     assert np.ptp(seen[..., 2]) == 0
+
+
+def test_colours_are_of_the_space_that_the_profile_of_the_state_says(tmp_path):
+    image = a_color_image()
+    plain = np.frombuffer(image.PixelData, np.uint8).reshape(16, 18, 3).astype(int)
+    of_srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    # Its red is the green of sRGB, and its green the red.
+    turned = of_srgb.replace(b"rXYZ", b"?XYZ").replace(b"gXYZ", b"rXYZ").replace(b"?XYZ", b"gXYZ")
+
+    same = rendered(tmp_path, image, a_state(image, SOPClassUID=COLOR, ICCProfile=of_srgb))
+    other = rendered(tmp_path, image, a_state(image, SOPClassUID=COLOR, ICCProfile=turned))
+
+    assert np.abs(same.astype(int) - plain).max() <= 1
+    assert np.abs(other.astype(int) - plain[..., [1, 0, 2]]).max() <= 2
+    with pytest.raises(ValueError, match="ICC profile"):
+        rendered(tmp_path, image, a_state(image, SOPClassUID=COLOR, ICCProfile=b"no profile "))
 
 
 def test_pseudo_colours_without_a_palette_or_for_colours_are_not_made(tmp_path):
