@@ -14,48 +14,29 @@ from datetime import UTC, datetime, timedelta
 from html import escape
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, Final
+from typing import Final
 
 from imaging_source.domain import codes
+from imaging_source.domain import mado_datatypes as fhir
 from imaging_source.domain.described_manifest import DescribedManifest, NotDescribed, described_instance
 from imaging_source.domain.instance import KeyObjectHeader, RequestReference, SeriesHeader, StudyHeader
+from imaging_source.domain.mado_datatypes import Resource
 from imaging_source.domain.manifest import MANUFACTURER, Identity, Place, derived_uid, utc_offset
 from imaging_source.domain.publishing import title
 from shared.dicom.uids import is_uid
-from shared.ebrim.identifiers import is_oid
 from shared.ebrim.model import Code
 from shared.imaging import legal
 from shared.imaging.instance import Instance, Issuer
 
-_ROOT: Final = "https://profiles.ihe.net/RAD/MADO/"
-_PROFILE: Final = f"{_ROOT}StructureDefinition/"
-_DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
-_V2: Final = "http://terminology.hl7.org/CodeSystem/v2-0203"
-_URI: Final = "urn:ietf:rfc:3986"
 _STUDY_UID: Final = "urn:dicom:uid"
-_OID: Final = "urn:oid:"
-#: For designators of DICOM that no URI is known for.
-_OTHER_SCHEME: Final = "urn:x-dicom-coding-scheme:"
-_SYSTEMS: Final = {
-    "DCM": _DCM,
-    "SCT": "http://snomed.info/sct",
-    "LN": "http://loinc.org",
-    "RADLEX": "http://radlex.org",
-    "I10": "http://hl7.org/fhir/sid/icd-10",
-    "C4": "http://www.ama-assn.org/go/cpt",
-}
-_DESIGNATORS: Final = {system: designator for designator, system in _SYSTEMS.items()}
 _GENDERS: Final = {"M": "male", "F": "female", "O": "other"}
 _SEXES: Final = {gender: sex for sex, gender in _GENDERS.items()}
-_NAMESPACE: Final = uuid.UUID("8b7f2d7e-2c5a-5e0b-9a3c-6a0d3c1f7e59")
 _REPRESENTATION: Final = "http://hl7.org/fhir/StructureDefinition/iso21090-EN-representation"
 _GROUPS: Final = ("ABC", "IDE", "SYL")
 _ORDERS: Final = (
     ("PLAC", "placer_order_number", "placer_issuer"),
     ("FILL", "filler_order_number", "filler_issuer"),
 )
-
-Resource = dict[str, Any]
 
 
 # --- to FHIR -----------------------------------------------------------------------------------------
@@ -64,7 +45,7 @@ Resource = dict[str, Any]
 def bundle(manifest: DescribedManifest) -> Resource:
     """The Bundle of a manifest; the same manifest gives the same Bundle."""
     header, uid = manifest.header, manifest.identity.sop_instance_uid
-    identifier = {"system": _URI, "value": f"{_OID}{uid}"}
+    identifier = {"system": fhir.URI, "value": f"{fhir.OID}{uid}"}
     created = manifest.identity.created.isoformat(timespec="seconds")
     requests = [_request(one, _to(uid, "patient")) for one in header.requests]
     resources: list[tuple[str, Resource]] = [
@@ -78,7 +59,7 @@ def bundle(manifest: DescribedManifest) -> Resource:
     ]
     return {
         "resourceType": "Bundle",
-        "meta": {"profile": [f"{_PROFILE}MadoFhirBundle"]},
+        "meta": {"profile": [f"{fhir.PROFILE}MadoFhirBundle"]},
         "identifier": identifier,
         "type": "document",
         "timestamp": created,
@@ -92,7 +73,7 @@ def encode(manifest: DescribedManifest) -> bytes:
 
 
 def _url(uid: str, name: str) -> str:
-    return f"urn:uuid:{uuid.uuid5(_NAMESPACE, f'{uid} {name}')}"
+    return f"urn:uuid:{uuid.uuid5(fhir.NAMESPACE, f'{uid} {name}')}"
 
 
 def _to(uid: str, name: str) -> Resource:
@@ -106,8 +87,8 @@ def _composition(manifest: DescribedManifest, identifier: Resource, created: str
         "text": _narrative(_facts(manifest, created)),
         "identifier": identifier,
         "status": "final",
-        "type": _concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
-        "category": [_concept("http://loinc.org", "18748-4", "Diagnostic imaging study")],
+        "type": fhir.concept("http://loinc.org", "18748-4", "Diagnostic imaging study"),
+        "category": [fhir.concept("http://loinc.org", "18748-4", "Diagnostic imaging study")],
         "subject": _to(uid, "patient"),
         "date": created,
         "author": [_to(uid, "device"), _to(uid, "organization")],
@@ -162,27 +143,31 @@ def _study(manifest: DescribedManifest) -> Resource:
     series = list(_series_of(manifest))
     notes = {one.sop_instance_uid: one for one in header.key_objects}
     modalities = dict.fromkeys(_modality(group) for _, group in series)
-    procedures = [{"coding": [_coding(code)], "text": code.display_name} for code in header.procedure_codes]
-    return _filled(
+    procedures = [
+        {"coding": [fhir.coding(code)], "text": code.display_name} for code in header.procedure_codes
+    ]
+    return fhir.filled(
         {
             "resourceType": "ImagingStudy",
             "extension": [
-                _extension("MadoAnatomicalRegionExtension", valueCodeableConcept={"coding": [_coding(code)]})
+                fhir.extension(
+                    "MadoAnatomicalRegionExtension", valueCodeableConcept={"coding": [fhir.coding(code)]}
+                )
                 for code in header.anatomic_regions
             ],
             "identifier": [
                 {
-                    "type": _concept(_DCM, "110180", "Study Instance UID"),
+                    "type": fhir.concept(fhir.DCM, "110180", "Study Instance UID"),
                     "system": _STUDY_UID,
-                    "value": f"{_OID}{header.study_instance_uid}",
+                    "value": f"{fhir.OID}{header.study_instance_uid}",
                 }
             ],
             "status": "available",
-            "modality": [_coding(code) for code in modalities],
+            "modality": [fhir.coding(code) for code in modalities],
             "subject": _to(uid, "patient"),
             "started": _moment(header),
             "basedOn": [
-                {"identifier": _accession(number, issuer)} for number, issuer in header.accession_numbers
+                {"identifier": fhir.accession(number, issuer)} for number, issuer in header.accession_numbers
             ],
             "numberOfSeries": len(series),
             "numberOfInstances": len(manifest.instances),
@@ -200,16 +185,16 @@ def _series(
     instances: list[Instance],
     notes: Mapping[str, KeyObjectHeader],
 ) -> Resource:
-    return _filled(
+    return fhir.filled(
         {
             "uid": series.series_instance_uid,
             "number": instances[0].series_number,
-            "modality": _coding(_modality(instances)),
+            "modality": fhir.coding(_modality(instances)),
             "description": series.description,
             "numberOfInstances": len(instances),
             "endpoint": [_to(uid, "endpoint")],
             "bodySite": _body_site(series),
-            "started": _date_time(series.date, series.time, _offset(header)),
+            "started": fhir.date_time(series.date, series.time, _offset(header)),
             "instance": [_instance(one, notes.get(one.sop_instance_uid)) for one in instances],
         }
     )
@@ -217,22 +202,22 @@ def _series(
 
 def _body_site(series: SeriesHeader) -> Resource:
     if series.regions:
-        return _coding(series.regions[0])
+        return fhir.coding(series.regions[0])
     return {"display": series.body_parts[0]} if series.body_parts else {}
 
 
 def _instance(one: Instance, note: KeyObjectHeader | None) -> Resource:
     extensions = []
     if one.number_of_frames > 1:
-        extensions.append(_extension("MadoNumberOfFrames", valueInteger=one.number_of_frames))
+        extensions.append(fhir.extension("MadoNumberOfFrames", valueInteger=one.number_of_frames))
     if note is not None:
-        value = {"coding": [_coding(note.title)]}
-        extensions.append(_extension("MadoKeyObjectDocumentTitle", valueCodeableConcept=value))
-    return _filled(
+        value = {"coding": [fhir.coding(note.title)]}
+        extensions.append(fhir.extension("MadoKeyObjectDocumentTitle", valueCodeableConcept=value))
+    return fhir.filled(
         {
             "extension": extensions,
             "uid": one.sop_instance_uid,
-            "sopClass": {"system": _URI, "code": f"{_OID}{one.sop_class_uid}"},
+            "sopClass": {"system": fhir.URI, "code": f"{fhir.OID}{one.sop_class_uid}"},
             "number": one.instance_number,
             "title": "" if note is None else note.description,
         }
@@ -243,10 +228,10 @@ def _patient(header: StudyHeader) -> Resource:
     own = (header.patient_id, header.issuer_of_patient_id)
     others = [one for one in header.other_patient_ids if one != own]
     day = legal.date(header.patient_birth_date)
-    return _filled(
+    return fhir.filled(
         {
             "resourceType": "Patient",
-            "identifier": [_identifier(*one) for one in (own, *others)],
+            "identifier": [fhir.identifier(*one) for one in (own, *others)],
             "name": list(_names(header.patient_name)),
             "gender": _GENDERS.get(header.patient_sex, ""),
             "birthDate": f"{day[:4]}-{day[4:6]}-{day[6:]}" if day else "",
@@ -258,7 +243,7 @@ def _names(name: str) -> Iterator[Resource]:
     for representation, group in zip(_GROUPS, name.split("="), strict=False):
         family, first, middle, prefix, suffix = (*group.split("^"), "", "", "", "", "")[:5]
         if any((family, first, middle, prefix, suffix)):
-            yield _filled(
+            yield fhir.filled(
                 {
                     "extension": [{"url": _REPRESENTATION, "valueCode": representation}],
                     "family": family,
@@ -272,7 +257,7 @@ def _names(name: str) -> Iterator[Resource]:
 def _device(uid: str) -> Resource:
     return {
         "resourceType": "Device",
-        "type": {"coding": [{"system": f"{_ROOT}CodeSystem/MadoDeviceType", "code": "mado-creator"}]},
+        "type": {"coding": [{"system": f"{fhir.ROOT}CodeSystem/MadoDeviceType", "code": "mado-creator"}]},
         "manufacturer": MANUFACTURER,
         "owner": _to(uid, "organization"),
     }
@@ -281,7 +266,7 @@ def _device(uid: str) -> Resource:
 def _endpoint(place: Place) -> Resource:
     return {
         "resourceType": "Endpoint",
-        "extension": [_extension("MadoRetrieveLocationUIDExtension", valueString=place.location_uid)],
+        "extension": [fhir.extension("MadoRetrieveLocationUIDExtension", valueString=place.location_uid)],
         "status": "active",
         "connectionType": {
             "system": "http://terminology.hl7.org/CodeSystem/endpoint-connection-type",
@@ -301,22 +286,22 @@ def _endpoint(place: Place) -> Resource:
 
 
 def _request(request: RequestReference, subject: Resource) -> Resource:
-    identifiers = [_accession(request.accession_number, request.accession_issuer)]
+    identifiers = [fhir.accession(request.accession_number, request.accession_issuer)]
     for kind, number, issuer in _ORDERS:
         if value := getattr(request, number):
-            typed = {"type": _concept(_V2, kind, "")}
-            identifiers.append(typed | _identifier(value, getattr(request, issuer)))
+            typed = {"type": fhir.concept(fhir.V2, kind, "")}
+            identifiers.append(typed | fhir.identifier(value, getattr(request, issuer)))
     code = {
-        "coding": [_coding(one) for one in request.requested_procedure_codes],
+        "coding": [fhir.coding(one) for one in request.requested_procedure_codes],
         "text": request.requested_procedure_description,
     }
-    return _filled(
+    return fhir.filled(
         {
             "resourceType": "ServiceRequest",
             "identifier": identifiers,
             "status": "completed",
             "intent": "order",
-            "code": _filled(code),
+            "code": fhir.filled(code),
             "subject": subject,
         }
     )
@@ -347,7 +332,7 @@ def _of_bundle(root: Resource, ae_title: str) -> DescribedManifest:
     def each(name: str) -> list[Resource]:
         return [one for one in resources if one["resourceType"] == name]
 
-    uid = root["identifier"]["value"].removeprefix(_OID)
+    uid = root["identifier"]["value"].removeprefix(fhir.OID)
     if root.get("type") != "document" or not is_uid(uid):
         raise NotDescribed("it is no document Bundle with an OID as its identifier")
     study, patient = each("ImagingStudy")[0], each("Patient")[0]
@@ -371,17 +356,17 @@ def _of_bundle(root: Resource, ae_title: str) -> DescribedManifest:
 
 
 def _place(endpoint: Resource, ae_title: str) -> Place:
-    location = _extended(endpoint, "MadoRetrieveLocationUIDExtension")[0]["valueString"]
-    return Place(ae_title=ae_title, location_uid=location.removeprefix(_OID), url=endpoint["address"])
+    location = fhir.extended(endpoint, "MadoRetrieveLocationUIDExtension")[0]["valueString"]
+    return Place(ae_title=ae_title, location_uid=location.removeprefix(fhir.OID), url=endpoint["address"])
 
 
 def _header(study: Resource, patient: Resource, orders: list[Resource], institution: str) -> StudyHeader:
     uid = next(one["value"] for one in study["identifier"] if one["system"] == _STUDY_UID)
-    uid = uid.removeprefix(_OID)
-    patient_ids = [(one["value"], _issuer(one)) for one in patient["identifier"]]
-    date, time, zone = _of_moment(study.get("started", ""))
+    uid = uid.removeprefix(fhir.OID)
+    patient_ids = [(one["value"], fhir.issuer_of(one)) for one in patient["identifier"]]
+    date, time, zone = fhir.of_moment(study.get("started", ""))
     day = patient.get("birthDate", "").replace("-", "")
-    regions = _extended(study, "MadoAnatomicalRegionExtension")
+    regions = fhir.extended(study, "MadoAnatomicalRegionExtension")
     return StudyHeader(
         study_instance_uid=uid,
         patient_id=patient_ids[0][0],
@@ -395,14 +380,15 @@ def _header(study: Resource, patient: Resource, orders: list[Resource], institut
         timezone_offset=zone,
         study_description=study.get("description", ""),
         procedure_codes=tuple(
-            _code(coding) for one in study.get("procedureCode", ()) for coding in one.get("coding", ())
+            fhir.code_of(coding) for one in study.get("procedureCode", ()) for coding in one.get("coding", ())
         ),
         accession_numbers=tuple(
-            (one["identifier"]["value"], _issuer(one["identifier"])) for one in study.get("basedOn", ())
+            (one["identifier"]["value"], fhir.issuer_of(one["identifier"]))
+            for one in study.get("basedOn", ())
         ),
         requests=tuple(_of_request(uid, one) for one in orders),
         institution=institution,
-        anatomic_regions=tuple(_code(one["valueCodeableConcept"]["coding"][0]) for one in regions),
+        anatomic_regions=tuple(fhir.code_of(one["valueCodeableConcept"]["coding"][0]) for one in regions),
         series=tuple(map(_of_series, study["series"])),
         key_objects=tuple(
             note for series in study["series"] for one in series["instance"] for note in _note(one)
@@ -423,7 +409,9 @@ def _group(names: Iterable[Resource], representation: str) -> str:
 
 
 def _of_request(study_instance_uid: str, order: Resource) -> RequestReference:
-    numbers = {one["type"]["coding"][0]["code"]: (one["value"], _issuer(one)) for one in order["identifier"]}
+    numbers = {
+        one["type"]["coding"][0]["code"]: (one["value"], fhir.issuer_of(one)) for one in order["identifier"]
+    }
     accession, placer, filler = (numbers.get(kind, ("", Issuer())) for kind in ("ACSN", "PLAC", "FILL"))
     code = order.get("code", {})
     return RequestReference(
@@ -435,28 +423,28 @@ def _of_request(study_instance_uid: str, order: Resource) -> RequestReference:
         filler_order_number=filler[0],
         filler_issuer=filler[1],
         requested_procedure_description=code.get("text", ""),
-        requested_procedure_codes=tuple(map(_code, code.get("coding", ()))),
+        requested_procedure_codes=tuple(map(fhir.code_of, code.get("coding", ()))),
     )
 
 
 def _of_series(series: Resource) -> SeriesHeader:
-    date, time, _ = _of_moment(series.get("started", ""))
+    date, time, _ = fhir.of_moment(series.get("started", ""))
     site = series.get("bodySite", {})
     return SeriesHeader(
         series_instance_uid=series["uid"],
         description=series.get("description", ""),
         date=date,
         time=time,
-        regions=(_code(site),) if "code" in site else (),
+        regions=(fhir.code_of(site),) if "code" in site else (),
         body_parts=(site["display"],) if site and "code" not in site else (),
     )
 
 
 def _note(one: Resource) -> Iterator[KeyObjectHeader]:
-    for extension in _extended(one, "MadoKeyObjectDocumentTitle"):
+    for extension in fhir.extended(one, "MadoKeyObjectDocumentTitle"):
         yield KeyObjectHeader(
             sop_instance_uid=one["uid"],
-            title=_code(extension["valueCodeableConcept"]["coding"][0]),
+            title=fhir.code_of(extension["valueCodeableConcept"]["coding"][0]),
             description=one.get("title", ""),
         )
 
@@ -464,11 +452,11 @@ def _note(one: Resource) -> Iterator[KeyObjectHeader]:
 def _instances(header: StudyHeader, study: Resource) -> Iterator[Instance]:
     for series in study["series"]:
         for one in series["instance"]:
-            frames = _extended(one, "MadoNumberOfFrames")
+            frames = fhir.extended(one, "MadoNumberOfFrames")
             yield described_instance(
                 header,
                 series["uid"],
-                sop_class_uid=one["sopClass"]["code"].removeprefix(_OID),
+                sop_class_uid=one["sopClass"]["code"].removeprefix(fhir.OID),
                 sop_instance_uid=one["uid"],
                 modality=series["modality"]["code"],
                 series_number=series.get("number"),
@@ -477,66 +465,7 @@ def _instances(header: StudyHeader, study: Resource) -> Iterator[Instance]:
             )
 
 
-# --- datatypes ---------------------------------------------------------------------------------------
-
-
-def _filled(resource: Resource) -> Resource:
-    """Without what is empty, which FHIR does not write."""
-    return {name: value for name, value in resource.items() if value not in ("", None, [], {})}
-
-
-def _extension(name: str, **value: Any) -> Resource:
-    return {"url": f"{_PROFILE}{name}", **value}
-
-
-def _extended(resource: Resource, name: str) -> list[Resource]:
-    return [one for one in resource.get("extension", ()) if one["url"] == f"{_PROFILE}{name}"]
-
-
-def _concept(system: str, code: str, display: str) -> Resource:
-    return {"coding": [_filled({"system": system, "code": code, "display": display})]}
-
-
-def _coding(code: Code) -> Resource:
-    system = _SYSTEMS.get(code.scheme) or (
-        f"{_OID}{code.scheme}" if is_oid(code.scheme) else f"{_OTHER_SCHEME}{code.scheme}"
-    )
-    return _filled({"system": system, "code": code.value, "display": code.display_name})
-
-
-def _code(coding: Resource) -> Code:
-    system = coding["system"]
-    scheme = _DESIGNATORS.get(system) or system.removeprefix(_OID).removeprefix(_OTHER_SCHEME)
-    return Code(coding["code"], scheme, coding.get("display", ""))
-
-
-def _identifier(value: str, issuer: Issuer) -> Resource:
-    """A number with whose it is: an OID where that is known, and else an id of ours for what it is called."""
-    if issuer.universal_id and issuer.universal_id_type in ("", "ISO"):
-        system = f"{_OID}{issuer.universal_id}"
-    else:
-        name = f"{issuer.local}&{issuer.universal_id}&{issuer.universal_id_type}"
-        system = f"urn:uuid:{uuid.uuid5(_NAMESPACE, name)}"
-    assigner: Resource = {"display": issuer.local} if issuer.local else {}
-    if issuer.universal_id and not system.startswith(_OID):
-        assigner["identifier"] = {"system": issuer.universal_id_type, "value": issuer.universal_id}
-    return _filled({"system": system, "value": value, "assigner": assigner})
-
-
-def _issuer(identifier: Resource) -> Issuer:
-    assigner, system = identifier.get("assigner", {}), identifier["system"]
-    if system.startswith(_OID):
-        return Issuer(assigner.get("display", ""), system.removeprefix(_OID), "ISO")
-    universal = assigner.get("identifier", {})
-    return Issuer(assigner.get("display", ""), universal.get("value", ""), universal.get("system", ""))
-
-
-def _accession(number: str, issuer: Issuer) -> Resource:
-    kinds = [
-        {"system": _V2, "code": "ACSN"},
-        {"system": _DCM, "code": "121022", "display": "Accession Number"},
-    ]
-    return {"type": {"coding": kinds}, **_identifier(number, issuer)}
+# --- moments -----------------------------------------------------------------------------------------
 
 
 def _offset(header: StudyHeader) -> timedelta:
@@ -544,27 +473,4 @@ def _offset(header: StudyHeader) -> timedelta:
 
 
 def _moment(header: StudyHeader) -> str:
-    return _date_time(header.study_date, header.study_time, _offset(header))
-
-
-def _date_time(date: str, time: str, offset: timedelta) -> str:
-    """A dateTime of FHIR: a time has seconds and a zone, and a day alone has none."""
-    if not (day := legal.date(date)):
-        return ""
-    text = f"{day[:4]}-{day[4:6]}-{day[6:]}"
-    digits, _, fraction = legal.time(time).partition(".")
-    if not digits:
-        return text
-    digits = digits.ljust(6, "0")
-    minutes = int(offset.total_seconds()) // 60
-    zone = f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02}:{abs(minutes) % 60:02}"
-    seconds = f"{digits[:2]}:{digits[2:4]}:{digits[4:6]}"
-    return f"{text}T{seconds}{f'.{fraction}' if fraction else ''}{zone}"
-
-
-def _of_moment(text: str) -> tuple[str, str, str]:
-    """Date, time and zone as DICOM has them."""
-    day, _, rest = text.partition("T")
-    zone = rest[-6:].replace(":", "") if rest and not rest.endswith("Z") else "+0000" if rest else ""
-    time = rest.removesuffix("Z")
-    return day.replace("-", ""), (time[:-6] if not rest.endswith("Z") else time).replace(":", ""), zone
+    return fhir.date_time(header.study_date, header.study_time, _offset(header))
