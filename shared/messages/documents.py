@@ -109,6 +109,8 @@ def failure(errors: Sequence[XdsError]) -> RetrieveDocumentSetResponse:
 # --- requests ----------------------------------------------------------------------------------------
 
 _PLACE = attrgetter("home_community_id", "repository_unique_id")
+# All fields as they stand, without a call of Python for each.
+_request_as = partial(tuple.__new__, DocumentRequest)
 
 
 def encode_document_requests(requests: Iterable[DocumentRequest]) -> str:
@@ -152,7 +154,7 @@ def decode_document_requests(element: Element) -> list[DocumentRequest]:
             raise SenderFault(f"DocumentRequest has no xds:{name.rpartition('}')[2]}")
     home, repository = values.get(_HOME_COMMUNITY_ID, ""), values[_REPOSITORY_UNIQUE_ID]
     unique_ids = map(str.strip, values[_DOCUMENT_UNIQUE_ID].split(JOINT))
-    return list(map(DocumentRequest._make, zip(repeat(repository), unique_ids, repeat(home))))
+    return list(map(_request_as, zip(repeat(repository), unique_ids, repeat(home))))
 
 
 # --- the response ------------------------------------------------------------------------------------
@@ -188,8 +190,11 @@ _OF_A_KIND = attrgetter(
     "mime_type",
 )
 _CONTENT_OF, _MIME_TYPE_OF = attrgetter("content"), attrgetter("mime_type")
+_UNIQUE_ID_OF = attrgetter("document_unique_id")
 # All fields as they stand, without a call of Python for each.
 _attachment_as = partial(tuple.__new__, Attachment)
+_retrieved_as = partial(tuple.__new__, RetrievedDocument)
+_reference_as = partial(tuple.__new__, PartReference)
 _INCLUDE_OPENS, _, _INCLUDE_CLOSES = include(part_name(0)).rpartition("0")
 
 
@@ -204,7 +209,7 @@ def _document_responses(documents: Sequence[RetrievedDocument]) -> Iterator[str]
             + f"<xds:mimeType>{escape(mime_type)}</xds:mimeType><xds:Document>{_INCLUDE_OPENS}"
         )
         closes = f"{_INCLUDE_CLOSES}</xds:Document></xds:DocumentResponse>"
-        unique_ids = escape_each([document.document_unique_id for document in group])
+        unique_ids = escape_each(list(map(_UNIQUE_ID_OF, group)))
         # Ids before numbers: so none of these is lost where those end.
         each = zip(repeat(opens), unique_ids, repeat(middle), numbers, repeat(closes), strict=False)
         yield from chain.from_iterable(each)
@@ -236,7 +241,7 @@ def decode_retrieve_response(
     return RetrieveDocumentSetResponse(documents=documents, errors=errors)
 
 
-def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Iterator[RetrievedDocument]:
+def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Iterable[RetrievedDocument]:
     """A DocumentResponse, and those that are folded into it."""
     # One pass, from the end so that the first of a name stands; an answer has hundreds of these.
     by_name = {node.tag: node for node in reversed(response)}
@@ -249,12 +254,19 @@ def _retrieved(response: Element, attachments: Mapping[str, Received]) -> Iterat
         mime_type=text(_required(by_name, "xds:mimeType")),
         content=document_content(_required(by_name, _DOCUMENT), attachments),
     )
-    yield first
-    home, repository, mime_type = first.home_community_id, first.repository_unique_id, first.mime_type
     unique_ids, content_ids = folded_references(_href(by_name[_QUALIFIED[_DOCUMENT]]))
-    contents = _parts(content_ids, attachments)
-    for unique_id, content in zip(map(str.strip, unique_ids), contents, strict=True):
-        yield RetrievedDocument(repository, unique_id, mime_type, content, home)
+    each = zip(
+        repeat(first.repository_unique_id),
+        map(str.strip, unique_ids),
+        repeat(first.mime_type),
+        _parts(content_ids, attachments),
+        repeat(first.home_community_id),
+        # Such as have ids of a stable document are not folded.
+        repeat(""),
+        repeat(""),
+        strict=False,
+    )
+    return first, *map(_retrieved_as, each)
 
 
 def _parts(
@@ -263,6 +275,8 @@ def _parts(
     """What has these Content-IDs, as they stand in hrefs."""
     if "%" in "".join(content_ids):
         content_ids = tuple(map(unquote, content_ids))
+    if not attachments:
+        return map(_reference_as, zip(content_ids, strict=True))
     return (attachments.get(one) or PartReference(one) for one in content_ids)
 
 
