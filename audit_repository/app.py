@@ -84,7 +84,8 @@ class AuditRepository:
         self._refusals = self._recorder.refusals
         authenticator = Authenticator(settings)
         self._sources = sources_of(settings, authenticator, self._source)
-        self.reader = ReadingProcess()
+        metrics = Metrics(settings.service)
+        self.reader = ReadingProcess(metrics)
         self.syslog = SyslogListener(
             settings,
             read=self.reader.readings,
@@ -97,7 +98,6 @@ class AuditRepository:
             self.datagrams = DatagramListener(
                 settings, append=self.keep, sources=self._sources, lost=self._lost
             )
-        metrics = Metrics(settings.service)
         self._mismatched = metrics.counter(
             "audit_records_mismatched", "Records whose source is not the node that delivered them"
         )

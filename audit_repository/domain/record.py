@@ -26,6 +26,9 @@ from shared.audit.structure import NoResource, flaws, read_resource
 from shared.audit.syslog import Oversized, SyslogError, SyslogMessage
 from shared.security.caller import Node
 
+#: One syslog message, or the resource of a feed, as it came.
+Message = bytes | Oversized
+
 #: Longer values are searched by their beginning; PostgreSQL's indexes hold no more than 2,700 octets.
 MAX_TERM = 500
 _BLANKS = b" \t\r\n\0" + syslog.BOM
@@ -132,7 +135,7 @@ class Reading(NamedTuple):
     fed: tuple[FedIdentity, ...] = ()
 
 
-def reading_of(octets: bytes | Oversized) -> Reading:
+def reading_of(octets: Message) -> Reading:
     """Read one syslog message, or the resource of a feed."""
     try:
         message = _read(octets)
@@ -149,14 +152,14 @@ def reading_of(octets: bytes | Oversized) -> Reading:
     )
 
 
-def record_of(came: bytes | Oversized, *, node: Node, received: datetime, sources: Sources) -> Record:
+def record_of(came: Message, *, node: Node, received: datetime, sources: Sources) -> Record:
     """Read one syslog message as `node` delivered it."""
     (record,) = records_of([came], [reading_of(came)], node=node, received=received, sources=sources)
     return record
 
 
 def records_of(
-    messages: Sequence[bytes | Oversized],
+    messages: Sequence[Message],
     readings: Sequence[Reading],
     *,
     node: Node,
@@ -187,7 +190,7 @@ def records_of(
     ]
 
 
-def _read(came: bytes | Oversized) -> ParsedAuditMessage:
+def _read(came: Message) -> ParsedAuditMessage:
     """What a record says, by whichever way it came: a syslog message, or a resource of the FHIR feed."""
     if isinstance(came, Oversized):
         raise AuditMessageError(_told(came))

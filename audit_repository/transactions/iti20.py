@@ -13,11 +13,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
-from audit_repository.domain.record import Reading, Record, reading_of, record_of, records_of
+from audit_repository.domain.record import Message, Reading, Record, reading_of, record_of, records_of
 from audit_repository.domain.sources import Sources
 from audit_repository.settings import AuditRepositorySettings
 from shared.attempts import to_its_end
-from shared.audit.syslog import FrameReader, FramingError, Oversized
+from shared.audit.syslog import FrameReader, FramingError
 from shared.background import BackgroundWork
 from shared.http.proxied import Entrance
 from shared.http.stream_listener import HANDSHAKE_SECONDS, StreamConnection, StreamListener
@@ -37,7 +37,6 @@ RECEIVE_BUFFER = 256 * 1024
 INLINE_BYTES = 32 * 1024
 UDP_WAITING = 2_000
 
-Message = bytes | Oversized
 Read = Callable[[Sequence[Message]], Awaitable[Sequence[Reading]]]
 Append = Callable[[Sequence[Record]], Awaitable[int]]
 Alert = Callable[[str, str], Awaitable[None]]
