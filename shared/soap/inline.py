@@ -25,6 +25,8 @@ from shared.xml import NS, Element, XmlError, XmlGuard, elements
 MAX_XML_BYTES = 8 * 1024**2
 _DOCUMENT = f"{NS['xds']} Document"
 _TAG = re.compile(rb"<(?:[^\s<>/!?:]{1,256}:)?Document(?=[\s/>])")
+# In every such tag, and sooner looked for.
+_IN_TAG = re.compile(rb"Document[\s/>]")
 _TAG_BEGINS = 300
 _MAX_TAG_BYTES = 64 * 1024
 # Serializers of some platforms write the line ends of base64 as references.
@@ -144,7 +146,8 @@ class InlineScanner:
             self._guard.feed(bytes(self._xml))
 
     def _markup(self) -> bool:
-        tag = _TAG.search(self._pending) if self._folder else None
+        has_tag = self._folder is not None and _IN_TAG.search(self._pending) is not None
+        tag = _TAG.search(self._pending) if has_tag else None
         if tag is None:
             self._pass_but(self._incomplete_tag())
             return False

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from shared.faults import SenderFault
 from shared.http.media_type import decode_media_type
 from shared.http.raw_asgi import BodyTooLarge, FileRange
+from shared.soap.folding import MOST_BYTES
 from shared.soap.inline import InlineScanner, extract
 from shared.soap.mtom import Attachment, Received, include, resolve
 from shared.soap.package import Package, SoapLimits, read_package, write_package
@@ -235,6 +236,29 @@ async def test_a_large_xml_is_refused_as_soon_as_it_breaks_a_limit(folder, begin
 
     with pytest.raises((XmlError, SenderFault), match=says):
         await read(message, folder, cuts=range(0, 9_000_000, 65_536))
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        ("<b>" * 101, "100 levels"),
+        ("<b " + " ".join(f"c{n}='1'" for n in range(65)) + "/>", "64 attributes"),
+        ("</c>", "well-formed XML: line 3, column 2"),
+        ("", "well-formed"),
+    ],
+)
+async def test_a_large_request_is_refused_though_its_references_are_folded(folder, end, says):
+    reference = (
+        "<DocumentRequest><RepositoryUniqueId>1.2</RepositoryUniqueId>"
+        "<DocumentUniqueId>1.2.{}</DocumentUniqueId></DocumentRequest>"
+    )
+    references = "".join(map(reference.format, range(3_000)))
+    assert PRESCAN_BYTES < len(references) < MOST_BYTES
+
+    whole = a_package(a_root(f"<a>\n{references}\n</a>".encode()))
+    assert references.encode() in (await read(whole, folder, cuts=range(0, 400_000, 65_536))).xml
+    with pytest.raises(XmlError, match=says):
+        await read(a_package(a_root(f"<a>\n{references}\n{end}".encode())), folder)
 
 
 async def test_a_tag_that_does_not_end_is_refused(folder):
