@@ -62,6 +62,16 @@ def differences(path: Path, metadata: MetaData) -> list[Any]:
 
 
 @of_every_service
+def test_its_revisions_are_one_line_in_the_order_of_their_numbers(service: Service):
+    script = migration._script(tables_of(service).MIGRATIONS)
+    numbers = sorted(path.name[:4] for path in Path(script.versions).glob("[0-9]*.py"))
+
+    assert numbers == [f"{number:04}" for number in range(1, len(numbers) + 1)], "two have one number"
+    assert len(script.get_heads()) == 1
+    assert [Path(step.path).name[:4] for step in script.walk_revisions()] == numbers[::-1]
+
+
+@of_every_service
 async def test_the_revisions_make_the_tables(service: Service, tmp_path: Path):
     place = DatabasePlace(url=None, folder=tmp_path, name="made")
     await (await place.open(tables_of(service).MIGRATIONS)).close()
