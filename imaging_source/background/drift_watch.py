@@ -1,14 +1,15 @@
-"""The drift watch: looks at published manifests, one after the other and again and again, at a set rate."""
+"""The drift watch: looks at published manifests and the reports beside them, one study after the other and
+again and again, at a set rate."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from imaging_source.background.publisher import Publisher
-from imaging_source.domain.drift import Drift
+from imaging_source.domain.drift import Drift, ReportDrift
 from imaging_source.peers.registrations import RegistryAway
 from imaging_source.store.drift import count_open, next_study
-from imaging_source.transactions import drift
+from imaging_source.transactions import drift, report_drift
 from imaging_source.transactions.archived import ArchiveSilent
 from imaging_source.transactions.rad68 import NotWithdrawn
 from imaging_source.unit import Parts
@@ -34,6 +35,12 @@ class DriftWatch:
         self._open = 0
         self._count = metrics.counters(
             "manifest_drifts", "Manifests that were found to be untrue, by how", "drift", list(Drift)
+        )
+        self._count_reports = metrics.counters(
+            "report_drifts",
+            "Reports beside manifests that were found to be untrue, by how",
+            "drift",
+            list(ReportDrift),
         )
         metrics.gauge(
             "manifests_for_persons",
@@ -69,6 +76,8 @@ class DriftWatch:
         if study := await next_study(self._parts.database, self._after):
             try:
                 kinds = await drift.examine(self._parts, study)
+                for each in await report_drift.examine(self._parts, study):
+                    self._count_reports[each]()
             except RegistryAway:
                 _log.warning("the drift watch waits for the registry")
                 return

@@ -1,9 +1,11 @@
-"""What became untrue of a published manifest, and who mends it."""
+"""What became untrue of a published manifest, or of a report beside it, and who mends it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
 from enum import StrEnum
+
+from shared.messages.registrations import Registrations
 
 
 class Drift(StrEnum):
@@ -78,3 +80,38 @@ def of_references(registered: Set[str], shareable: Set[str]) -> Iterator[Drift]:
         yield Drift.INSTANCES_GONE
     if registered == shareable:
         yield Drift.DESCRIBED_OTHERWISE
+
+
+class ReportDrift(StrEnum):
+    """How a report beside a manifest and the registry came apart."""
+
+    NEW_VERSION = "new-version"
+    APPROVED_AGAIN = "approved-again"
+    ENDED_BY_OTHERS = "ended-by-others"
+    GIVEN_AWAY = "given-away"
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether it is for a person to decide what is right."""
+        return self in (ReportDrift.ENDED_BY_OTHERS, ReportDrift.GIVEN_AWAY)
+
+
+def of_report(
+    unique_id: str, entry_uuid: str, patient_id: str, registrations: Registrations
+) -> ReportDrift | None:
+    """How the entry of a report is other than it is remembered.
+
+    `entry_uuid` is that entry, empty where there was none; `patient_id` that of the manifest. What an
+    incomplete answer does not show is not taken for gone.
+    """
+    versions = [one for one in registrations.documents if one.unique_id == unique_id]
+    approved = [one for one in versions if one.approved]
+    ours = [one.entry_uuid for one in approved if one.patient_id == patient_id]
+    if ours:
+        if not entry_uuid:
+            return ReportDrift.APPROVED_AGAIN
+        return None if entry_uuid in ours else ReportDrift.NEW_VERSION
+    if approved:
+        return ReportDrift.GIVEN_AWAY
+    is_gone = bool(versions) or registrations.complete
+    return ReportDrift.ENDED_BY_OTHERS if is_gone and entry_uuid else None

@@ -140,6 +140,8 @@ class ReportObstacle(StrEnum):
     NO_MANIFEST = "no-manifest"
     NO_PARENT = "no-parent"
     OTHER_PATIENT = "other-patient"
+    ENDED_BY_OTHERS = "ended-by-others"
+    GIVEN_AWAY = "given-away"
 
     @property
     def explanation(self) -> str:
@@ -149,7 +151,7 @@ class ReportObstacle(StrEnum):
     @property
     def needs_person(self) -> bool:
         """Whether it will not pass by itself."""
-        return self is ReportObstacle.OTHER_PATIENT
+        return self in _FOR_PERSONS
 
 
 def needs_person(state: ReportState, obstacle: ReportObstacle | None) -> bool:
@@ -159,6 +161,9 @@ def needs_person(state: ReportState, obstacle: ReportObstacle | None) -> bool:
     return state is ReportState.REFUSED
 
 
+_FOR_PERSONS: Final = frozenset(
+    {ReportObstacle.OTHER_PATIENT, ReportObstacle.ENDED_BY_OTHERS, ReportObstacle.GIVEN_AWAY}
+)
 _EXPLANATIONS: Final = {
     ReportObstacle.NO_STUDY: (
         "no study is here that it names; it goes by itself when the images come and are published, or xdsi "
@@ -175,5 +180,14 @@ _EXPLANATIONS: Final = {
         "it is set aside: the study is of another patient than PID-3 names; have the department send it "
         "again for the right one, or decide: xdsi reports --accept REPORT takes the study's patient for it, "
         "xdsi reports --withdraw REPORT drops it"
+    ),
+    ReportObstacle.ENDED_BY_OTHERS: (
+        "others deprecated, replaced or removed its entry, which may have been meant; xdsi reports --retry "
+        "REPORT registers it again, xdsi reports --withdraw REPORT lets it be"
+    ),
+    ReportObstacle.GIVEN_AWAY: (
+        "others gave its entry to another patient than that of its study's manifest, where it is registered "
+        "now; xdsi reports --retry REPORT brings it back to its images, xdsi reports --withdraw REPORT "
+        "withdraws it"
     ),
 }

@@ -48,7 +48,7 @@ async def examine(parts: Parts, study_instance_uid: str) -> tuple[Drift, ...]:
     ArchiveSilent
         The archive of the study cannot be asked now.
     """
-    last = await _last(parts, study_instance_uid)
+    last = await last_telling(parts, study_instance_uid)
     if last is None or last.state in (PublicationState.WAITING, PublicationState.ABANDONED):
         return ()
     if last.state is PublicationState.PUBLISHED and await _grows(parts, study_instance_uid):
@@ -61,7 +61,8 @@ async def examine(parts: Parts, study_instance_uid: str) -> tuple[Drift, ...]:
     return kinds
 
 
-async def _last(parts: Parts, study_instance_uid: str) -> PublicationStatus | None:
+async def last_telling(parts: Parts, study_instance_uid: str) -> PublicationStatus | None:
+    """The last publication of a study that tells how it stands."""
     publications = await find_publications(
         parts.database, study_instance_uid=study_instance_uid, states=_TELLING, limit=1
     )

@@ -75,10 +75,20 @@ async def _looked(parts: Parts, row: ReportRow) -> None:
         await _sent(parts, row, submission, row.message_id, in_doubt=True)
         return
     place = await find_place(parts, row) if row.state is not ReportState.WITHDRAWN else None
+    if place is not None and _is_undecided(row, place):
+        await _changed(parts, row, due=None)
+        return
     if isinstance(place, ReportPlace):
         await _placed(parts, row, place)
     elif not row.entry_uuid or await _unregistered(parts, row):
         await _ended(parts, row, place)
+
+
+def _is_undecided(row: ReportRow, place: ReportPlace | ReportObstacle) -> bool:
+    """Whether a person has to say first what is right, as others did something to its entry."""
+    if row.obstacle is ReportObstacle.GIVEN_AWAY:
+        return isinstance(place, ReportObstacle) or place.patient_id != row.registered_for
+    return row.obstacle is ReportObstacle.ENDED_BY_OTHERS
 
 
 async def find_place(parts: Parts, row: ReportRow) -> ReportPlace | ReportObstacle:
@@ -401,7 +411,7 @@ async def _unregistered(parts: Parts, row: ReportRow) -> bool:
         ]
     if not await _deprecated(parts, row, row.beside, documents):
         return False
-    await _changed(parts, row, entry_uuid="", appended_to="", registered_for="")
+    await _changed(parts, row, entry_uuid="", appended_to="", registered_for="", obstacle="")
     return True
 
 

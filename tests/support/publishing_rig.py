@@ -130,6 +130,11 @@ class PublishingRig:
         value = new_version(replace(entry, version=1), **changes)
         await self._update(a_version(value, previous=str(entry.version)))
 
+    async def give_away(self, entry: DocumentEntry, patient: str) -> None:
+        """A new version of an entry for another patient, which leaves behind what it was appended to."""
+        value = new_version(replace(entry, version=1), patient_id=cx(patient))
+        await self._update(a_version(value, previous=str(entry.version), propagation="no"))
+
     async def _update(self, *operations: Any, **changes: Any) -> None:
         request = UpdateRequest.of(an_update(*operations, **changes))
         response = await self.client.call(ITI57, self.registry_url, request, message_id=new_uuid())
