@@ -1,5 +1,5 @@
-"""Reports that are registered beside a manifest are compared with the registry by the drift watch: what others
-did to their entries (ITI-57, ITI-62, ITI-44) is followed, or told to whoever has to decide."""
+"""Reports that are registered beside a manifest are compared with the registry by the drift watch: what
+others did to their entries (ITI-57, ITI-62, ITI-44) is followed, or told to whoever has to decide."""
 
 from __future__ import annotations
 
