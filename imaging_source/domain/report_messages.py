@@ -7,6 +7,7 @@ number. Not taken: what is no PDF or CDA beside one that is; a pointer (RP), whi
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
@@ -22,6 +23,7 @@ from imaging_source.domain.imaging_reports import (
     SentReport,
     UnreadableReport,
 )
+from imaging_source.domain.mime_package import unpacked
 from shared.ebrim.identifiers import escape_component, is_oid
 from shared.ebrim.model import Code
 from shared.hl7v2.message import Hl7Message, Segment, field_of
@@ -46,6 +48,7 @@ _PDF_BEGINS, _PDF_ENDS = b"%PDF-", b"%%EOF"
 _WITHIN: Final = 1024
 _TEXT_LINES: Final = frozenset({"TX", "FT"})
 _PARTS_OF_ED: Final = 5
+_CDA: Final = re.compile("cda|xml|multipart/related")
 _RESTRICTED: Final = frozenset({"V", "R"})
 
 #: Tells of a report's segments which study it is of: UID and accession number.
@@ -256,14 +259,14 @@ def _encapsulated(field: str, read: ReadDocument) -> ReportContent | None:
         raise wrong(102, "OBX-5", "a document is source^type^subtype^encoding^data (ED)")
     _, kind, subtype, encoding, data = components
     media_type = f"{kind}/{subtype}".lower()
-    is_pdf, is_cda = "pdf" in media_type, "cda" in media_type or "xml" in media_type
+    is_pdf, is_cda = "pdf" in media_type, _CDA.search(media_type)
     if not (is_pdf or is_cda):
         return None
     octets = _decoded(encoding.strip().lower(), data)
     if is_pdf:
         return _pdf(octets)
     try:
-        return read(octets)
+        return read(unpacked(octets))
     except UnreadableReport as error:
         raise wrong(102, "OBX-5", str(error)) from None
 
