@@ -42,9 +42,9 @@ def peak_rss_mb(process_id: int) -> float:
 
 
 def processor_seconds(process_id: int) -> float:
-    """For how long all threads of a process have run so far; finer than the ticks of `times`."""
-    tasks = Path(f"/proc/{process_id}/task").iterdir()
-    return sum(int((task / "schedstat").read_text("ascii").split()[0]) for task in tasks) / 1e9
+    """For how long a process has run so far, with its threads that have ended; in ticks of 10 ms."""
+    told = Path(f"/proc/{process_id}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(told[11]) + int(told[12])) / os.sysconf("SC_CLK_TCK")
 
 
 _NGINX = """

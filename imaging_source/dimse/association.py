@@ -12,11 +12,11 @@ from typing import Any, Final, TypeVar
 from pynetdicom.association import MODE_ACCEPTOR, Association
 from pynetdicom.dimse_primitives import C_CANCEL, C_STORE, DimseServiceType
 from pynetdicom.pdu_primitives import A_RELEASE
-from pynetdicom.service_class import StorageServiceClass
 
 from imaging_source.dimse.command_set import Command, Element, command_set
 from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, AssociationParts, result_of, who_may
 from imaging_source.dimse.places import ConnectionPlace
+from imaging_source.dimse.provider import UpperLayerProvider
 from imaging_source.dimse.upper_layer import BoundedMachine, BoundedMessages, BoundedSocket, DataSetFile
 from imaging_source.domain.exchange import EntityAddress, Exchange
 from imaging_source.domain.intake import MISMATCH, NOT_AUTHORIZED, Refused
@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _JOIN_SECONDS: Final = 5.0
 _ABORT_SECONDS: Final = 1.0
 _GLANCE_SECONDS: Final = 0.25
+_MOMENT_SECONDS: Final = 0.002
 _DATA_TRANSFER: Final = "Sta6"
 
 Result = TypeVar("Result")
@@ -68,6 +69,9 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         self.own_address = service.settings.public_host or str(connection.getsockname()[0])
         self._services = services
         self._admitted: dict[DimseService, bool] = {}
+        self.dul = UpperLayerProvider(self)
+        # Kept by the provider, which is another now.
+        self.acse_timeout, self.network_timeout = ae.acse_timeout, ae.network_timeout
         self.messages = BoundedMessages(self, self._new_file)
         self.dimse = self.messages
         self._ended = ended
@@ -182,12 +186,20 @@ class AcceptedAssociation(Association):  # type: ignore[misc]  # not typed
         self.kill()
 
     def _serve_request(self, msg: DimseServiceType, context_id: int) -> None:
+        """Serve a request and those that follow at once, between which pynetdicom's reactor would sleep."""
+        following: DimseServiceType | None = msg
+        context_of_it: int | None = context_id
+        while following is not None and context_of_it is not None:
+            self._serve_one(following, context_of_it)
+            if not self.transfers:
+                break
+            context_of_it, following = self.messages.following(_MOMENT_SECONDS)
+
+    def _serve_one(self, msg: DimseServiceType, context_id: int) -> None:
         """Serve one request; C-STORE for any SOP class that was negotiated, retired ones included."""
         context = self._accepted_cx.get(context_id)
         if not msg.is_valid_request:
             self._refuse(msg, context)
-        elif isinstance(msg, C_STORE) and context is not None:
-            StorageServiceClass(self).SCP(msg, context)
         elif context is not None and (serve := self._services.get(type(msg))):
             self._serve(serve, msg, context)
         else:

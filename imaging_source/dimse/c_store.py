@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from copy import copy
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
-from pydicom.dataset import Dataset
 from pydicom.uid import UID, UID_dictionary
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
@@ -20,7 +19,8 @@ from pynetdicom.presentation import AllStoragePresentationContexts, Presentation
 
 from imaging_source.archives.moves import ExpectedMove
 from imaging_source.dimse.association import AcceptedAssociation
-from imaging_source.dimse.parts import COMMENT_LENGTH, RAD18, result_of, who_may
+from imaging_source.dimse.command_set import Command, Element
+from imaging_source.dimse.parts import RAD18, SUCCESS, result_of, who_may
 from imaging_source.domain.intake import (
     NOT_AUTHORIZED,
     OUT_OF_RESOURCES,
@@ -88,45 +88,51 @@ def private_contexts(proposed: Iterable[PresentationContext]) -> list[Presentati
     return [_context(uid) for uid in sorted(uids) if not uid.startswith(_STANDARD)]
 
 
-def handle(event: Event) -> Dataset:
+def serve(association: AcceptedAssociation, request: C_STORE, context: Any) -> None:
     """Keep one instance and answer with its status; called in the thread of the association."""
-    with Span("DIMSE", event.assoc.traceparent, transaction=RAD18.code) as span:
-        answer = _answer(event)
-        span.outcome = result_of(answer.Status)
-        return answer
+    with Span("DIMSE", association.traceparent, transaction=RAD18.code) as span:
+        status, comment = _kept(association, request, context)
+        elements: dict[Element, str | int] = {
+            Element.AFFECTED_SOP_CLASS_UID: str(request.AffectedSOPClassUID),
+            Element.AFFECTED_SOP_INSTANCE_UID: str(request.AffectedSOPInstanceUID),
+            Element.RESPONDED_TO: int(request.MessageID),
+            Element.STATUS: status,
+            Element.ERROR_COMMENT: comment,
+        }
+        association.answer(context, Command.C_STORE_RSP, elements)
+        span.outcome = result_of(status)
 
 
-def _answer(event: Event) -> Dataset:
-    association: AcceptedAssociation = event.assoc
+def _kept(association: AcceptedAssociation, request: C_STORE, context: Any) -> tuple[int, str]:
+    """Status and comment, when the instance is kept or refused."""
     if not association.may(DimseService.STORE):
-        return _status(NOT_AUTHORIZED, who_may(DimseService.STORE))
+        return NOT_AUTHORIZED, who_may(DimseService.STORE)
     claim = Claim(
-        sop_class_uid=str(event.request.AffectedSOPClassUID),
-        sop_instance_uid=str(event.request.AffectedSOPInstanceUID),
+        sop_class_uid=str(request.AffectedSOPClassUID), sop_instance_uid=str(request.AffectedSOPInstanceUID)
     )
     file = association.messages.take(
-        event.request.DataSet,
+        request.DataSet,
         sop_class_uid=claim.sop_class_uid,
         sop_instance_uid=claim.sop_instance_uid,
-        syntax=str(event.context.transfer_syntax),
+        syntax=str(context.transfer_syntax[0]),
     )
-    if (move := _expected(association, event.request)) is not None:
+    if (move := _expected(association, request)) is not None:
         move.take(file)
-        return _status(0x0000)
+        return SUCCESS, ""
     try:
-        if event.context.abstract_syntax != claim.sop_class_uid:
+        if context.abstract_syntax != claim.sop_class_uid:
             reason = "the SOP class is not that of the presentation context"
             raise Refused(SOP_CLASS_NOT_SUPPORTED, reason, claim)
         spooled = file.finish()
     except Refused as refused:
         file.discard()
         association.on_loop(association.service.store.refuse(refused, association.transfer))
-        return _status(refused.status, refused.reason)
+        return refused.status, refused.reason
     try:
         stored = association.on_loop(_keep(association, spooled, claim))
     except Refused as refused:
-        return _status(refused.status, refused.reason)
-    return _status(stored.status, "; ".join(stored.warnings))
+        return refused.status, refused.reason
+    return stored.status, "; ".join(stored.warnings)
 
 
 def _expected(association: AcceptedAssociation, request: C_STORE) -> ExpectedMove | None:
@@ -156,11 +162,3 @@ async def _keep(association: AcceptedAssociation, spooled: SpooledFile, claim: C
         spooled.path.unlink(missing_ok=True)
         raise Refused(OUT_OF_RESOURCES, "audit events cannot be recorded", claim) from None
     return await service.store.store_part10(spooled, association.transfer, claim)
-
-
-def _status(status: int, comment: str = "") -> Dataset:
-    answer = Dataset()
-    answer.Status = status
-    if comment:
-        answer.ErrorComment = comment[:COMMENT_LENGTH]
-    return answer

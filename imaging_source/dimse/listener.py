@@ -19,7 +19,7 @@ from socketserver import BaseServer
 from typing import Any, Final, TypeVar
 
 from pynetdicom import AE, build_context, evt
-from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, N_ACTION
+from pynetdicom.dimse_primitives import C_FIND, C_GET, C_MOVE, C_STORE, N_ACTION
 from pynetdicom.events import Event
 from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
@@ -56,8 +56,9 @@ _SILENCE_SECONDS: Final = 10
 _STOP_SECONDS: Final = 30
 _PLAIN: Final = (EXPLICIT_LE, IMPLICIT_LE)
 _SOP_CLASSES: Final = (VERIFICATION, *find.ROOTS, *retrieve.MOVE_ROOTS, *retrieve.GET_ROOTS, SOP_CLASS)
-#: What is served beside C-ECHO and C-STORE.
+#: What is served beside C-ECHO.
 _SERVICES: Final[Mapping[type, Serve]] = {
+    C_STORE: c_store.serve,
     C_FIND: find.serve,
     C_GET: retrieve.get,
     C_MOVE: retrieve.move,
@@ -168,7 +169,6 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # not typed
             settings.ae_title,
             [*c_store.contexts(), *(build_context(uid, list(_PLAIN)) for uid in _SOP_CLASSES)],
             evt_handlers=[
-                (evt.EVT_C_STORE, c_store.handle),
                 (evt.EVT_C_ECHO, c_store.verify),
                 (evt.EVT_REQUESTED, _requested),
                 (evt.EVT_SOP_EXTENDED, _extended),

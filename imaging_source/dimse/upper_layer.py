@@ -20,11 +20,13 @@ from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from itertools import islice
+from queue import Empty
 from typing import Final
 
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_primitives import DimseServiceType
 from pynetdicom.fsm import StateMachine
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
@@ -44,6 +46,8 @@ MAX_COMMAND_SET: Final = 64 * 1024
 MAX_IDENTIFIER: Final = 1024**2
 MAX_WAITING: Final = 8
 _READ_BYTES: Final = 64 * 1024
+# What another thread wants to send waits as long as this, at most.
+_MOMENT_MS: Final = 1
 # What one call of sendmsg takes is bounded by IOV_MAX.
 _BUFFERS_AT_ONCE: Final = 512
 # A PDU that is not worth so many bytes a second is not worth its thread either.
@@ -75,23 +79,24 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         self._idle_seconds = idle_seconds
         # A connection is read in one thread and written in another, and one of TLS cannot be both at once.
         self._turn = threading.Lock()
+        self._unread = b""
         self.failure: BaseException | None = None
         """Why the connection was not made, where it was not."""
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to read; `select` cannot be asked about descriptors above 1023.
+        """Whether there is something to read, now or in a moment.
 
         What was read is acted on first: the rest of nonsense may never come. After our last word nothing is
         read as a PDU.
         """
-        if self.socket is None or not self._is_connected or not self.event_queue.empty():
+        if not self.event_queue.empty():
+            return False
+        if self.socket is None or not self._is_connected:
+            time.sleep(_MOMENT_MS / 1000)
             return False
         try:
-            poll = select.poll()
-            poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
-            pending = getattr(self.socket, "pending", None)
-            ready = bool(poll.poll(0)) or bool(pending and pending())
+            ready = self._awaited(_MOMENT_MS)
             if not ready or self.assoc.dul.state_machine.current_state != _AWAITS_CLOSE:
                 return ready
             with self._turn:
@@ -102,6 +107,29 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
             self.event_queue.put(CONNECTION_CLOSED)
         return False
 
+    @property
+    def has_come(self) -> bool:
+        """Whether there is something to read now."""
+        return self.socket is not None and self.event_queue.empty() and self._awaited(0)
+
+    def _awaited(self, most_ms: int) -> bool:
+        """Whether something can be read after so long at most; `select` cannot be asked about descriptors
+        above 1023."""
+        pending = getattr(self.socket, "pending", None)
+        if pending and pending():
+            return True
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLHUP | select.POLLERR)
+        return bool(poll.poll(most_ms))
+
+    def takes(self, nr_bytes: int) -> bool:
+        """Whether a PDU may be so long."""
+        return nr_bytes <= self._max_bytes
+
+    def unread(self, octets: bytes | bytearray) -> None:
+        """Let `octets`, which were just read, be read again."""
+        self._unread = bytes(octets)
+
     def recv(self, nr_bytes: int) -> bytearray:
         """Read `nr_bytes`, or fewer when the connection ends; a PDU that is too long aborts the association.
 
@@ -110,8 +138,9 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
         TimeoutError
             The rest does not come, or comes too slowly.
         """
-        received = bytearray()
-        if nr_bytes > self._max_bytes:
+        received = bytearray(self._unread[:nr_bytes])
+        self._unread = self._unread[nr_bytes:]
+        if not self.takes(nr_bytes):
             _log.warning("a PDU of %d bytes was announced; the association is aborted", nr_bytes)
             self.event_queue.put(INVALID_PDU)
             return received
@@ -120,6 +149,23 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
             while len(received) < nr_bytes and (piece := self._piece(nr_bytes - len(received), deadline)):
                 received += piece
         return received
+
+    def receive_into(self, view: memoryview) -> None:
+        """Read as many bytes as `view` has.
+
+        Raises
+        ------
+        OSError
+            The connection ends before, or the rest does not come, or comes too slowly.
+        """
+        deadline = time.monotonic() + self._idle_seconds + len(view) / _LEAST_RATE
+        received = 0
+        with self._turn:
+            while received < len(view):
+                count = self._waiting_until(deadline).recv_into(view[received:])
+                if not count:
+                    raise ConnectionError("the connection ended within a PDU")
+                received += count
 
     def send(self, bytestream: bytes) -> None:
         """Write a PDU; when it cannot be written the connection has ended."""
@@ -152,12 +198,16 @@ class BoundedSocket(AssociationSocket):  # type: ignore[misc]  # not typed
             self.socket.close()
 
     def _piece(self, most: int, deadline: float) -> bytes:
+        return self._waiting_until(deadline).recv(min(most, _READ_BYTES))
+
+    def _waiting_until(self, deadline: float) -> socket.socket:
+        """The connection, of which a read ends at `deadline`."""
         remaining = deadline - time.monotonic()
-        if remaining <= 0 or self.socket is None:
+        connection: socket.socket | None = self.socket
+        if remaining <= 0 or connection is None:
             raise TimeoutError("the rest of a PDU did not come in time")
-        self.socket.settimeout(remaining)
-        piece: bytes = self.socket.recv(min(most, _READ_BYTES))
-        return piece
+        connection.settimeout(remaining)
+        return connection
 
 
 def _send_all(connection: socket.socket, buffers: Sequence[Buffer]) -> None:
@@ -205,7 +255,7 @@ class DataSetFile(BytesIO):
         self._incoming = incoming
         self._refused = refused
 
-    def write(self, octets: bytes) -> int:  # type: ignore[override]
+    def write(self, octets: bytes | memoryview) -> int:  # type: ignore[override]
         """Append a fragment."""
         if self._incoming is not None and self._refused is None:
             try:
@@ -256,6 +306,23 @@ class BoundedMessages(DIMSEServiceProvider):  # type: ignore[misc]  # not typed
             self._open = None
         elif self._too_long(message.encoded_command_set, message.data_set):
             self._abort()
+
+    @property
+    def takes_fragments(self) -> bool:
+        """Whether the data set of a C-STORE request is on its way into its file."""
+        return self._open is not None and self.message is not None
+
+    def take_fragment(self, octets: memoryview) -> None:
+        """Append a fragment to the data set that is on its way."""
+        assert self._open is not None
+        self._open.write(octets)
+
+    def following(self, seconds: float) -> tuple[int | None, DimseServiceType | None]:
+        """The next message, and in which presentation context, if it comes so soon."""
+        try:
+            return self.msg_queue.get(timeout=seconds)  # type: ignore[no-any-return]  # not typed
+        except Empty:
+            return None, None
 
     def take(
         self, data_set: BytesIO, *, sop_class_uid: str, sop_instance_uid: str, syntax: str
