@@ -304,6 +304,59 @@ async def test_a_store_without_its_names_is_answered_and_the_association_goes_on
         assert (len(intake.kept), intake.incoming) == (1, [])
 
 
+def _pdu(context: int, *values: tuple[int, bytes]) -> bytes:
+    """A P-DATA-TF PDU of presentation data values, each with its message control header (PS3.8 9.3.5)."""
+    items = b"".join(
+        struct.pack(">IBB", len(octets) + 2, context, control) + octets for control, octets in values
+    )
+    return struct.pack(">BxI", 4, len(items)) + items
+
+
+async def test_a_data_set_may_come_in_pdus_of_one_value_of_several_and_of_none(tmp_path):
+    octets = encoded(a_ct(PixelData=bytes(range(256)) * 64))
+    async with a_listener(tmp_path) as (intake, listener):
+
+        def send() -> int:
+            peer = Peer(listener.port)
+            peer.association._reactor_checkpoint.clear()
+            peer.fragment(_command_set(), control=3)
+            parts = ((0, octets[:100]), (0, octets[100:101])), ((0, b""),), ((0, octets[101:9000]),)
+            ends = ((0, octets[9000:9500]), (2, octets[9500:]))
+            connection = peer.association.dul.socket.socket
+            time.sleep(0.1)
+            for values in (*parts, ends):
+                connection.sendall(_pdu(peer.context(), *values))
+            _, answer = peer.association.dimse.get_msg(block=True)
+            peer.association._reactor_checkpoint.set()
+            peer.close()
+            return answer.Status
+
+        assert await as_peer(send) == 0
+        (kept,) = intake.kept
+    assert kept.read_bytes().endswith(octets)
+
+
+@pytest.mark.parametrize("size", [3, 8, 20, 5000])
+async def test_a_connection_that_ends_within_a_fragment_leaves_nothing(tmp_path, size):
+    octets = encoded(a_ct(PixelData=bytes(16_384)))
+    async with a_listener(tmp_path) as (intake, listener):
+
+        def send() -> None:
+            peer = Peer(listener.port)
+            peer.fragment(_command_set(), control=3)
+            connection = peer.association.dul.socket.socket
+            time.sleep(0.1)
+            connection.sendall(_pdu(peer.context(), (0, octets[:4000])) + _pdu(1, (2, octets[4000:]))[:size])
+            connection.shutdown(socket.SHUT_RDWR)
+            peer.ended()
+            connection.close()
+
+        await as_peer(send)
+        assert await still_serves(listener)
+        await until(lambda: intake.incoming == [])
+        assert len(intake.kept) == 1
+
+
 async def test_a_store_without_message_id_aborts_its_association(tmp_path):
     async with a_listener(tmp_path) as (_, listener):
 
