@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, groupby
 from operator import attrgetter
 from typing import NamedTuple
 
 from shared.messages.documents import DocumentRequest
 
-#: What says where a document is: homeCommunityId and repositoryUniqueId.
-place_of = attrgetter("home_community_id", "repository_unique_id")
+_place_of = attrgetter("home_community_id", "repository_unique_id")
 
 
 class RequestedDocuments(NamedTuple):
@@ -25,6 +24,18 @@ class RequestedDocuments(NamedTuple):
 def documents_of(requests: Iterable[RequestedDocuments]) -> Iterator[DocumentRequest]:
     """The documents of `requests`, in order."""
     return chain.from_iterable(one.documents for one in requests)
+
+
+def by_place(
+    documents: tuple[DocumentRequest, ...],
+) -> Iterator[tuple[tuple[str, str], tuple[DocumentRequest, ...]]]:
+    """Neighbours that are at one place: its homeCommunityId and repositoryUniqueId, and the documents."""
+    # Mostly all are at one, and they are hundreds.
+    if len(places := set(map(_place_of, documents))) == 1:
+        yield places.pop(), documents
+        return
+    for place, neighbours in groupby(documents, key=_place_of):
+        yield place, tuple(neighbours)
 
 
 def each_once(requests: Iterable[RequestedDocuments]) -> tuple[RequestedDocuments, ...]:

@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count, groupby
+from itertools import count
 from typing import Any, Generic, TypeVar
 
 from gateway.domain.communities import Community
 from gateway.settings import GatewaySettings
 from gateway.transactions.admission import admit_consumer, admit_gateway
 from gateway.transactions.queries import shown_fault, under_home
-from gateway.transactions.references import RequestedDocuments, documents_of, each_once, place_of
+from gateway.transactions.references import RequestedDocuments, by_place, documents_of, each_once
 from gateway.transactions.relay import Relay, Source
 from gateway.transactions.trail import retrieval_event
 from gateway.unit import Unit
@@ -83,13 +83,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Answer:
-    """What one place answered; `streamed` is None when nothing will come from it."""
+    """What one place answered; `streamed` is None when nothing will come from it. `is_whole` where all that
+    was asked for comes, in order and by its names."""
 
     place: Place
     asked: tuple[RequestedDocuments, ...]
     streamed: StreamedAnswer[RetrieveDocumentSetResponse] | None = None
     documents: tuple[RetrievedDocument, ...] = ()
     errors: tuple[XdsError, ...] = ()
+    is_whole: bool = False
 
 
 Places = dict[Place, list[RequestedDocuments]]
@@ -128,8 +130,7 @@ def sorted_by_place(
     # A request has hundreds of documents and few places: each is looked for once.
     by_name: dict[tuple[str, str], list[RequestedDocuments]] = {}
     for one in requests:
-        for name, together in groupby(one.documents, key=place_of):
-            documents = tuple(together)
+        for name, documents in by_place(one.documents):
             if (there := by_name.get(name)) is None:
                 try:
                     there = by_name[name] = places.setdefault(place(documents[0]), [])
@@ -262,13 +263,16 @@ async def _asked(
         return _refused(place, requests, f"{_who(place)} answered with a fault: {shown_fault(fault)}")
     except (PeerError, EgressRefused, TimeoutError):
         return _silent(place, requests)
-    documents = _documents(place, documents_of_place, streamed.head)
+    head = streamed.head
+    is_whole = _as_asked(place, documents_of_place, head)
+    documents = head.documents if is_whole else tuple(_sorted_out(place, documents_of_place, head))
     return _Answer(
         place=place,
         asked=requests,
         streamed=streamed,
         documents=documents,
-        errors=tuple(_errors(place, documents_of_place, documents, streamed.head)),
+        errors=tuple(_errors(place, documents_of_place, documents, head)),
+        is_whole=is_whole,
     )
 
 
@@ -291,13 +295,6 @@ def _silent(place: Place, requests: tuple[RequestedDocuments, ...]) -> _Answer:
     return _Answer(place=place, asked=requests, errors=errors)
 
 
-def _documents(
-    place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse
-) -> tuple[RetrievedDocument, ...]:
-    """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
-    return head.documents if _as_asked(place, requests, head) else tuple(_sorted_out(place, requests, head))
-
-
 def _as_asked(place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse) -> bool:
     """Whether each of them came, in its place and by its name: so a place mostly answers."""
     unique_ids = [one.document_unique_id for one in requests]
@@ -313,6 +310,7 @@ def _as_asked(place: Place, requests: Sequence[DocumentRequest], head: RetrieveD
 def _sorted_out(
     place: Place, requests: Sequence[DocumentRequest], head: RetrieveDocumentSetResponse
 ) -> Iterator[RetrievedDocument]:
+    """What was asked for and comes, once, with the ids under which it was asked for (RAD TF-3 4.75)."""
     by_id = {one.document_unique_id: one for one in requests}
     for document in head.documents:
         request = by_id.pop(document.document_unique_id, None)
@@ -398,6 +396,9 @@ async def _broken(unit: Unit, answer: _Answer) -> None:
 
 def _events(unit: Unit, answer: _Answer) -> Iterator[AuditEvent]:
     """What was asked of one place, as its client records it."""
+    if answer.is_whole:
+        yield _event(unit, answer, Outcome.SUCCESS, answer.asked)
+        return
     for outcome, requests in _by_outcome(answer.asked, answer.documents):
         description = "" if outcome is Outcome.SUCCESS else _reasons(answer.errors)
         yield _event(unit, answer, outcome, requests, description)

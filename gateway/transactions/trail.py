@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby, islice
 from typing import Any
 
-from gateway.transactions.references import RequestedDocuments, documents_of, place_of
+from gateway.transactions.references import RequestedDocuments, by_place, documents_of
 from shared.audit import patterns
 from shared.audit.events import AuditEvent, Outcome
 from shared.audit.patterns import InstanceReference, Side
@@ -64,18 +63,23 @@ def _told(requests: Sequence[RequestedDocuments], outcome: Outcome) -> Iterator[
 
     Where it should be is told of an instance, and its name without its series.
     """
+    if outcome is Outcome.SUCCESS:
+        requests = tuple(_one_of_each(requests))
+    for together in requests:
+        for one in together.documents:
+            yield InstanceReference(
+                study_instance_uid=together.study_instance_uid,
+                sop_instance_uid=one.document_unique_id,
+                repository_unique_id=one.repository_unique_id,
+                home_community_id=one.home_community_id,
+            )
+
+
+def _one_of_each(requests: Sequence[RequestedDocuments]) -> Iterator[RequestedDocuments]:
+    """The first document of each study at each place."""
     places: set[tuple[str, str, str]] = set()
     for together in requests:
-        for of_place, documents in groupby(together.documents, key=place_of):
-            if outcome is Outcome.SUCCESS:
-                if (place := (together.study_instance_uid, *of_place)) in places:
-                    continue
+        for of_place, documents in by_place(together.documents):
+            if (place := (together.study_instance_uid, *of_place)) not in places:
                 places.add(place)
-                documents = islice(documents, 1)
-            for one in documents:
-                yield InstanceReference(
-                    study_instance_uid=together.study_instance_uid,
-                    sop_instance_uid=one.document_unique_id,
-                    repository_unique_id=one.repository_unique_id,
-                    home_community_id=one.home_community_id,
-                )
+                yield together._replace(documents=documents[:1])

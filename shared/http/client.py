@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import httpx2
@@ -45,10 +46,7 @@ class PeerOrigin(NamedTuple):
         ValueError
             `url` is neither.
         """
-        try:
-            parsed = httpx2.URL(url)
-        except httpx2.InvalidURL:
-            raise ValueError("a peer is named by an http:// or https:// URL, and this is none") from None
+        parsed = _parsed(url) if isinstance(url, str) else url
         if parsed.scheme not in _DEFAULT_PORTS or not parsed.host:
             raise ValueError(
                 f"{parsed.scheme}://{parsed.host}: a peer is named by an http:// or https:// URL"
@@ -57,6 +55,15 @@ class PeerOrigin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.host}:{self.port}"
+
+
+# A service asks few peers, and each again and again.
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx2.URL:
+    try:
+        return httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise ValueError("a peer is named by an http:// or https:// URL, and this is none") from None
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
