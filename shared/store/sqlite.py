@@ -15,20 +15,17 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import TableClause, text
+from sqlalchemy import text
 from sqlalchemy.sql.elements import ClauseElement
 
 from shared.attempts import attempted
@@ -36,15 +33,14 @@ from shared.store import schema
 from shared.store.engine import Batch, Row, Transaction, Work
 from shared.store.failures import (
     DatabaseBusy,
-    DatabaseError,
-    DatabaseFull,
     DatabaseUnavailable,
     SchemaError,
     UniqueViolation,
 )
 from shared.store.folders import lock_file, make_folder, sync
 from shared.store.sole import Sole
-from shared.store.statements import SQLITE, Statements, insert_row
+from shared.store.sqlite_transaction import FatalError, SqliteTransaction, drive, failure_of
+from shared.store.statements import SQLITE, Statements
 from shared.store.usage import Usage
 from shared.store.writer import GroupWriter, WriterClosed
 
@@ -84,124 +80,6 @@ _WRITER_PRAGMAS = (
     f"PRAGMA wal_autocheckpoint = {MAX_WAL_PAGES}",
 )
 
-#: Result codes after which nothing of the batch can be relied on.
-_FATAL = {
-    sqlite3.SQLITE_FULL: DatabaseFull,
-    sqlite3.SQLITE_BUSY: DatabaseBusy,
-    sqlite3.SQLITE_LOCKED: DatabaseBusy,
-    sqlite3.SQLITE_IOERR: DatabaseUnavailable,
-    sqlite3.SQLITE_READONLY: DatabaseUnavailable,
-    sqlite3.SQLITE_CANTOPEN: DatabaseUnavailable,
-    sqlite3.SQLITE_NOMEM: DatabaseUnavailable,
-    sqlite3.SQLITE_PROTOCOL: DatabaseUnavailable,
-    sqlite3.SQLITE_CORRUPT: DatabaseUnavailable,
-    sqlite3.SQLITE_NOTADB: DatabaseUnavailable,
-}
-
-
-class _Fatal(Exception):
-    """Carries the failure of a whole batch out of the work that met it."""
-
-    def __init__(self, failure: DatabaseError) -> None:
-        super().__init__(str(failure))
-        self.failure = failure
-
-
-def _failure(error: sqlite3.Error) -> DatabaseError | None:
-    """What `error` means for the whole batch, or None when it concerns one statement alone."""
-    code = getattr(error, "sqlite_errorcode", None)
-    kind = None if code is None else _FATAL.get(code & 0xFF)
-    return None if kind is None else kind(f"SQLite: {error}")
-
-
-#: Rows that one statement inserts where there are many. At every statement the driver gives Python's lock up,
-#: and waits for it while others work.
-ROWS_AT_ONCE = (2_048, 512, 64, 8)
-#: Values that one statement takes; SQLite itself allows four times as many.
-_VALUES_AT_ONCE = 8_192
-_ONE_ROW = re.compile(r"(INSERT INTO .* VALUES )(\((?:\?, )*\?\))", re.DOTALL)
-
-
-@lru_cache(maxsize=256)
-def _of_rows(statement: str) -> tuple[tuple[int, str], ...]:
-    """The statements that insert as many rows at once, the largest first; none for one that inserts no single
-    row.
-    """
-    match = _ONE_ROW.fullmatch(statement)
-    if match is None:
-        return ()
-    begin, row = match.groups()
-    most = _VALUES_AT_ONCE // row.count("?")
-    return tuple([(rows, begin + ", ".join([row] * rows)) for rows in ROWS_AT_ONCE if rows <= most])
-
-
-class SqliteTransaction:
-    """The statements of one piece of work; its methods never suspend."""
-
-    def __init__(self, connection: sqlite3.Connection, statements: Statements) -> None:
-        self._connection = connection
-        self._statements = statements
-
-    async def fetch(self, statement: ClauseElement, /, **parameters: Any) -> list[Row]:
-        """The rows of `statement`."""
-        return self._run(statement, parameters).fetchall()
-
-    async def execute(self, statement: ClauseElement, /, **parameters: Any) -> int:
-        """Carry out `statement` and count the rows that it touched."""
-        return self._run(statement, parameters).rowcount
-
-    async def execute_many(self, statement: ClauseElement, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Carry out `statement` for each of `rows`."""
-        if rows:
-            compiled = self._statements.compiled(statement)
-            arguments = compiled.arguments_of_each(rows)
-            try:
-                self._connection.executemany(compiled.text, self._of_many(compiled.text, arguments))
-            except sqlite3.Error as error:
-                raise _translated(error) from None
-
-    def _of_many(self, statement: str, arguments: list[Sequence[Any]]) -> list[Sequence[Any]]:
-        """Insert rows by statements of `ROWS_AT_ONCE`; those that are left over."""
-        done = 0
-        for number, at_once in _of_rows(statement) if len(arguments) >= ROWS_AT_ONCE[-1] else ():
-            while len(arguments) - done >= number:
-                rows = arguments[done : done + number]
-                self._connection.execute(at_once, list(chain.from_iterable(rows)))
-                done += number
-        return arguments[done:]
-
-    async def insert(self, table: TableClause, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert `rows`; nothing is won by waiting."""
-        if rows:
-            await self.execute_many(insert_row(table, tuple(rows[0])), rows)
-
-    def _run(self, statement: ClauseElement, parameters: Mapping[str, Any]) -> sqlite3.Cursor:
-        compiled = self._statements.compiled(statement)
-        try:
-            return self._connection.execute(compiled.text, compiled.arguments(parameters))
-        except sqlite3.Error as error:
-            raise _translated(error) from None
-
-
-def _translated(error: sqlite3.Error) -> Exception:
-    """What is raised for `error`, mostly itself."""
-    if isinstance(error, sqlite3.IntegrityError):
-        return UniqueViolation(str(error)) if "UNIQUE constraint" in str(error) else error
-    failure = _failure(error)
-    return error if failure is None else _Fatal(failure)
-
-
-def _drive(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    """Run `coroutine` without an event loop; work that awaits anything but its transaction is a mistake."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: Result = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError("work awaits something other than its transaction's own methods")
-
-
 # Of the connection that asks: another one when somebody else has committed.
 _VERSION = text("PRAGMA data_version")
 
@@ -229,12 +107,12 @@ class _Reading:
         if snapshot:
             self._connection.execute("BEGIN")
         try:
-            return _drive(work(self._transaction))
+            return drive(work(self._transaction))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
                 raise _TooLong from None
             raise
-        except _Fatal as error:
+        except FatalError as error:
             raise error.failure from error
         finally:
             self._until = math.inf
@@ -379,12 +257,12 @@ class SqliteDatabase:
             connection.execute("BEGIN IMMEDIATE")
             results = [self._in_savepoint(connection, work) for work in batch]
             connection.execute("COMMIT")
-        except _Fatal as error:
+        except FatalError as error:
             self._give_up()
             raise error.failure from error
         except sqlite3.Error as error:
             self._give_up()
-            raise _failure(error) or DatabaseUnavailable(f"SQLite: {error}") from error
+            raise failure_of(error) or DatabaseUnavailable(f"SQLite: {error}") from error
         except BaseException:
             self._give_up()
             raise
@@ -393,8 +271,8 @@ class SqliteDatabase:
 
     def _in_savepoint(self, connection: sqlite3.Connection, work: Work[Any]) -> Any:
         connection.execute("SAVEPOINT item")
-        result = attempted(lambda: _drive(work(SqliteTransaction(connection, self._written))))
-        if isinstance(result, _Fatal):
+        result = attempted(lambda: drive(work(SqliteTransaction(connection, self._written))))
+        if isinstance(result, FatalError):
             raise result
         if isinstance(result, Exception):
             connection.execute("ROLLBACK TO item")
@@ -409,7 +287,7 @@ class SqliteDatabase:
                 _verify(connection, self._path)
             except SchemaError as error:
                 connection.close()
-                raise _Fatal(DatabaseUnavailable(str(error))) from None
+                raise FatalError(DatabaseUnavailable(str(error))) from None
             self._connection = connection
         return self._connection
 
