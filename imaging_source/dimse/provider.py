@@ -42,13 +42,13 @@ class UpperLayerProvider(DULServiceProvider):  # type: ignore[misc]  # not typed
             super()._read_pdu_data()
             return
         try:
-            taken = self._take_fragment(messages, connection)
-            while taken and messages.takes_fragments and connection.has_come:
-                taken = self._take_fragment(messages, connection)
+            is_fragment = self._take_fragment(messages, connection)
+            while is_fragment and messages.takes_fragments and connection.has_come:
+                is_fragment = self._take_fragment(messages, connection)
         except OSError:
             self.event_queue.put(CONNECTION_CLOSED)
             return
-        if not taken:
+        if not is_fragment:
             super()._read_pdu_data()
 
     def _take_fragment(self, messages: BoundedMessages, connection: BoundedSocket) -> bool:
