@@ -100,7 +100,7 @@ export class Viewer {
     this.presented.replaceChildren(
       element("option", { value: "" }, WORDS.asStored),
       ...offered.map((one) =>
-        element("option", { value: one.uid, disabled: one.isRefused }, one.isRefused ? WORDS.stateNotShown(one.label) : `${WORDS.presentation}: ${one.label}`),
+        element("option", { value: one.uid, disabled: one.isRefused }, one.isRefused ? WORDS.notShown(one.label) : `${WORDS.presentation}: ${one.label}`),
       ),
     );
     this.presented.value = this.active?.state?.uid ?? "";
@@ -143,6 +143,7 @@ export class Viewer {
     this.clear();
     this.stage.replaceChildren(others.length ? this.documents(series, [first, ...others], kind, made) : made);
     this.list.mark(series.uid);
+    this.offerStates();
   }
 
   private document(series: Series, instance: string, kind: Kind): Promise<HTMLElement> {
