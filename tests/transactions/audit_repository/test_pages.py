@@ -9,7 +9,7 @@ import pytest
 
 from audit_repository.domain.questions import QUESTIONS
 from audit_repository.domain.record import record_of
-from shared.audit.events import AuditSource, Outcome, purposes
+from shared.audit.events import EMERGENCY_OVERRIDE_STARTED, AuditSource, Coded, Outcome, purposes
 from shared.audit.node_events import node_authentication_failure
 from shared.audit.recorder import message
 from shared.security.caller import Node
@@ -128,6 +128,29 @@ async def test_a_patient_sees_who_used_the_own_data_and_nothing_else(tmp_path):
             assert shown in page.text
         assert "somebody else" not in page.text
         assert (await http.get("/trail")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Coded("RAD-75", "IHE Transactions", "Cross Gateway Retrieve Imaging Document Set"), "images"),
+        (Coded("ITI-38", "IHE Transactions", "Cross Gateway Query"), "the list of documents"),
+        (Coded("ITI-42", "IHE Transactions", "Register Document Set-b"), "a document"),
+        (Coded("ITI-44", "IHE Transactions", "Patient Identity Feed HL7 V3"), "name and identifiers"),
+        (EMERGENCY_OVERRIDE_STARTED, "access in an emergency, begun"),
+        (Coded("X-1", "99LOCAL", "Peer review"), "Peer review"),
+        (Coded("X-2", "99LOCAL", ""), "X-2"),
+    ],
+    ids=lambda value: value.code if isinstance(value, Coded) else "",
+)
+async def test_a_patient_is_told_what_was_used_in_words_and_not_in_codes(tmp_path, kind, words):
+    async with asked(tmp_path, **trusting()) as (service, http):
+        await service.trail.append([recent(event_types=(kind,))])
+        await signed_in(http, "p.mueller", roles=(PATIENT_ROLE,), resource_ids=(PATIENT,))
+        page = (await http.get("/own")).text
+
+        assert f">{words}<" in page
+        assert kind.code == words or kind.code not in page
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
